@@ -1,0 +1,136 @@
+// Package provider says what a place that holds and uses keys must be able to do. Each concrete provider is a package
+// below this one; only the catalog imports them. One conformance suite, providertest, is run by all.
+package provider
+
+import (
+	"context"
+
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+)
+
+// Provider holds key material and uses it. What every provider must do is here; what some can do is found by type
+// assertion: Importer, Destroyer, Lister, RandomSource and HealthChecker on the provider, Signer, Decrypter,
+// Encrypter, Deriver and Exporter on its keys.
+//
+// Errors are *fault.Error with the kind whose CK_RV the application must get; anything else is an internal error.
+// All methods are safe for concurrent use and end when the context does.
+type Provider interface {
+	// Capabilities tells what the provider can do. It is data, computed without I/O, and does not change.
+	Capabilities() Capabilities
+	// Generate makes a secret key or a key pair. Called again with the same Identity after a lost answer it returns
+	// the key made before, never a second one, where the provider keeps keys of its own.
+	Generate(ctx context.Context, request GenerateRequest) (Generated, error)
+	// Key returns the key behind a reference: fault.KeyHandleInvalid if the provider no longer has it.
+	Key(ctx context.Context, reference Reference) (Key, error)
+	// Close ends the provider's connections and wipes what it keeps in memory.
+	Close() error
+}
+
+// Identity names the object that a key is made for. Providers that keep keys use it as the name of the key and as the
+// idempotency token; software binds the sealed value to it.
+type Identity struct {
+	// UID is the object's unique id, 32 hexadecimal digits. On a repeated request it is the same.
+	UID string
+	// Token is the uid of the token.
+	Token string
+	// Session tells that the key lives only as long as an application's session. Only software makes such keys.
+	Session bool
+}
+
+// GenerateRequest asks for a key. For a secret key Public is nil.
+type GenerateRequest struct {
+	Identity  Identity
+	Mechanism cryptoki.Mechanism
+	// Public and Private are complete and consistent attributes (internal/object has checked them), without the key's
+	// value: CKA_MODULUS_BITS and CKA_PUBLIC_EXPONENT, or CKA_EC_PARAMS, stand in Public; CKA_VALUE_LEN of a secret
+	// key in Private.
+	Public, Private cryptoki.Attributes
+}
+
+// Generated is a new key.
+type Generated struct {
+	// Ref is the provider's own name of the key, at most 64 KiB, kept by the store as it is. It holds no secret in
+	// clear.
+	Ref []byte
+	// Public holds the attributes that the provider adds to both halves: CKA_MODULUS, CKA_PUBLIC_EXPONENT,
+	// CKA_EC_PARAMS, CKA_EC_POINT (a DER OCTET STRING).
+	Public cryptoki.Attributes
+}
+
+// Reference is what the store knows of a key.
+type Reference struct {
+	Identity Identity
+	Ref      []byte
+	// Attributes are the object's, without secret values.
+	Attributes cryptoki.Attributes
+}
+
+// Key is a key in use. What it can do is found by type assertion.
+type Key interface {
+	// Reference returns what the key was found by.
+	Reference() Reference
+}
+
+// Signer signs or computes MACs. The mechanism is raw: CKM_RSA_PKCS (data is padded as it is, a DigestInfo or not),
+// CKM_RSA_X_509, CKM_RSA_PKCS_PSS (data is the hash), CKM_ECDSA (data is the hash; the signature is r‖s of full
+// length), CKM_EDDSA, CKM_SHAx_HMAC: keyservice has hashed and wrapped what SHAx_RSA_PKCS and its like want.
+type Signer interface {
+	Sign(ctx context.Context, mechanism cryptoki.Mechanism, data []byte) ([]byte, error)
+}
+
+// Decrypter decrypts a whole message, or whole blocks where keyservice chains CKM_AES_CBC, CKM_AES_CTR or CKM_AES_ECB.
+type Decrypter interface {
+	Decrypt(ctx context.Context, mechanism cryptoki.Mechanism, ciphertext []byte) ([]byte, error)
+}
+
+// Encrypter encrypts as Decrypter decrypts.
+type Encrypter interface {
+	Encrypt(ctx context.Context, mechanism cryptoki.Mechanism, plaintext []byte) ([]byte, error)
+}
+
+// Deriver derives a shared secret of `length` bytes, all there is if 0; the caller wipes it.
+type Deriver interface {
+	Derive(ctx context.Context, mechanism cryptoki.Mechanism, length int) ([]byte, error)
+}
+
+// Exporter reveals the secret attributes (CKA_VALUE, CKA_PRIVATE_EXPONENT…) of a key that is extractable and not
+// sensitive; keyservice has checked that it is. The caller wipes them.
+type Exporter interface {
+	Export(ctx context.Context) (cryptoki.Attributes, error)
+}
+
+// Importer is a provider that takes key material. The request's attributes hold the secret ones as well.
+type Importer interface {
+	Import(ctx context.Context, identity Identity, attributes cryptoki.Attributes) (Generated, error)
+}
+
+// Destroyer is a provider that keeps keys which must be destroyed there too. Destroying what is gone is no error.
+type Destroyer interface {
+	Destroy(ctx context.Context, reference Reference) error
+}
+
+// Found is a key or certificate that sits in a provider, known to us or not.
+type Found struct {
+	// Name is how an administrator names it, unique in the provider.
+	Name string
+	// Ref is for Reference.
+	Ref []byte
+	// Objects are the objects to make when the key is adopted: a secret key, or a private and a public key, or a
+	// certificate. Ref stands behind the first of them that is a private or secret key.
+	Objects []cryptoki.Attributes
+}
+
+// Lister is a provider that can list what it holds, page by page. The first page is "", the last answers "".
+type Lister interface {
+	List(ctx context.Context, page string) (found []Found, next string, err error)
+}
+
+// RandomSource is a provider with random numbers of its own.
+type RandomSource interface {
+	Random(ctx context.Context, length int) ([]byte, error)
+}
+
+// HealthChecker is a provider that can tell whether it would serve; nil if so.
+type HealthChecker interface {
+	Health(ctx context.Context) error
+}
