@@ -1,0 +1,51 @@
+# AnyHSM: `make help` lists the targets. `make quickstart` and `make test` install what they need on Debian 12.
+
+BUILD   := build
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION_FLAG := -X github.com/anyhsm/anyhsm/internal/version.Version=$(VERSION)
+GO_SOURCES = $(shell git ls-files '*.go' | grep -v '\.pb\.go$$')
+FUZZTIME ?= 20s
+
+.PHONY: help build install-packages quickstart quickstart-stop test check fuzz generate tools clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the module, the daemon and the CLI into build/
+	go build -trimpath -ldflags '$(VERSION_FLAG)' -o $(BUILD)/anyhsmd ./daemon
+	go build -trimpath -ldflags '$(VERSION_FLAG)' -o $(BUILD)/anyhsm ./cmd/anyhsm
+	go build -trimpath -buildmode=c-shared -o $(BUILD)/anyhsm-pkcs11.so \
+		-ldflags '-s -w $(VERSION_FLAG) -extldflags=-Wl,--version-script=$(CURDIR)/p11module/exports.map' ./p11module
+	@rm -f $(BUILD)/anyhsm-pkcs11.h
+
+install-packages: ## Install the Debian packages that tests and quickstart use
+	@scripts/install-packages.sh
+
+quickstart: ## A daemon, a key, a certificate and nginx serving HTTPS from it, in one go
+	@scripts/quickstart.sh start
+
+quickstart-stop: ## End what quickstart started
+	@scripts/quickstart.sh stop
+
+test: install-packages build ## Run everything: units, hosts, real applications
+	go test -timeout 20m ./...
+
+check: tools ## Formatting, vet, staticcheck, buf lint, generated code, clean tree
+	@scripts/check.sh
+
+fuzz: ## Fuzz each parser for FUZZTIME (20s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+generate: tools ## Write generated code anew
+	cd proto && PATH="$(CURDIR)/tools/bin:$$PATH" buf generate
+	go generate ./...
+
+tools: tools/bin/stamp
+
+tools/bin/stamp: tools/go.mod tools/go.sum
+	@mkdir -p tools/bin
+	cd tools && go build -o bin/ tool
+	@touch $@
+
+clean: ## Remove what was built
+	rm -rf $(BUILD) tools/bin
