@@ -3,8 +3,6 @@
 // material beyond the attributes it is given.
 package object
 
-import "github.com/anyhsm/anyhsm/internal/cryptoki"
-
 // Purpose is the function that an object comes from.
 type Purpose int
 
