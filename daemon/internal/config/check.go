@@ -1,0 +1,169 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var (
+	providerName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+	identity     = regexp.MustCompile(`^(uid:(0|[1-9][0-9]{0,9})|cert:[0-9a-f]{64})$`)
+	hostName     = regexp.MustCompile(`^(\*\.)?([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
+)
+
+// A Unix socket's address holds 107 bytes and a zero.
+const maxSocketPath = 107
+
+// StorePath returns the path of the store's file.
+func (c Config) StorePath() string { return strings.TrimPrefix(c.Store, "sqlite:") }
+
+// check returns every problem as a sentence.
+func (c Config) check() []string {
+	var problems []string
+	wrong := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+
+	if scheme, _, ok := strings.Cut(c.Store, ":"); ok && scheme != "sqlite" {
+		wrong("store: %q is not supported; give a path or sqlite:/path", scheme)
+	} else if !filepath.IsAbs(c.StorePath()) {
+		wrong("store: %q is no absolute path; give one, as /var/lib/anyhsm/anyhsm.db", c.StorePath())
+	}
+	for _, admin := range c.Admins {
+		if !identity.MatchString(admin) {
+			wrong("admins: %q is no identity; write uid:N or cert:HEX", admin)
+		}
+	}
+	c.Listen.check(wrong)
+	switch {
+	case c.RootKey.File != "" && c.RootKey.Passphrase != "":
+		wrong("root_key: both file and passphrase are given; keep the one that the store was made with")
+	case c.RootKey.File != "" && !filepath.IsAbs(c.RootKey.File):
+		wrong("root_key.file: %q is no absolute path; give one", c.RootKey.File)
+	case c.RootKey.Passphrase != "":
+		if err := c.RootKey.Passphrase.check(); err != nil {
+			wrong("root_key.passphrase: %v", err)
+		}
+	}
+	if c.Login.MaxFailed < 1 || c.Login.MaxFailed > 1000 {
+		wrong("login.max_failed: %d is out of range; choose 1 to 1000", c.Login.MaxFailed)
+	}
+	if life := time.Duration(c.Login.TicketLifetime); life < time.Minute || life > 30*24*time.Hour {
+		wrong("login.ticket_lifetime: %s is out of range; choose 1m to 720h", life)
+	}
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		wrong("log.level: %q is unknown; choose debug, info, warn or error", c.Log.Level)
+	}
+	switch c.Log.Format {
+	case "text", "json":
+	default:
+		wrong("log.format: %q is unknown; choose text or json", c.Log.Format)
+	}
+	seen := map[string]bool{}
+	for i, p := range c.Providers {
+		if seen[p.Name] {
+			wrong("provider %q: the name is given twice; rename one", p.Name)
+		}
+		seen[p.Name] = true
+		p.check(i+1, wrong)
+	}
+	return problems
+}
+
+func (l Listen) check(wrong func(string, ...any)) {
+	switch {
+	case l.Unix == "" && l.TCP == "":
+		wrong("listen: neither unix nor tcp is given, so nobody could reach the daemon; give one")
+	case l.Unix != "" && !filepath.IsAbs(l.Unix):
+		wrong("listen.unix: %q is no absolute path; give one, as /run/anyhsm/anyhsmd.sock", l.Unix)
+	case len(l.Unix) > maxSocketPath:
+		wrong("listen.unix: the path has %d bytes, a Unix socket's at most %d; choose a shorter one", len(l.Unix), maxSocketPath)
+	}
+	if err := checkAddress(l.TCP); err != nil {
+		wrong("listen.tcp: %v", err)
+	}
+	if err := checkAddress(l.Metrics); err != nil {
+		wrong("listen.metrics: %v", err)
+	}
+	for _, name := range l.Advertise {
+		if net.ParseIP(name) == nil && !hostName.MatchString(name) {
+			wrong("listen.advertise: %q is neither a host name nor an address; write it without port, as hsm.example.org", name)
+		}
+	}
+}
+
+func checkAddress(address string) error {
+	if address == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is no address with a port; write it as 127.0.0.1:7512", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n > 65535 {
+		return fmt.Errorf("%q: %q is no port number; choose 1 to 65535", address, port)
+	}
+	if host != "" && net.ParseIP(host) == nil && !hostName.MatchString(host) {
+		return fmt.Errorf("%q: %q is neither an address nor a host name", address, host)
+	}
+	return nil
+}
+
+// check looks at one [[provider]]; what only its kind's package knows, that package checks when it starts.
+func (p Provider) check(number int, wrong func(string, ...any)) {
+	name := fmt.Sprintf("provider %q", p.Name)
+	if !providerName.MatchString(p.Name) {
+		wrong("provider number %d: %q is no name; use lower-case letters, digits, '.', '_' and '-'", number, p.Name)
+		name = fmt.Sprintf("provider number %d", number)
+	}
+	if p.Kind == "" {
+		wrong("%s: kind is missing; add kind = \"software\" or \"hsm\"", name)
+		return
+	}
+	if p.Name == Software && p.Kind != Software {
+		wrong("%s: this name belongs to the embedded provider; choose another", name)
+	}
+	if p.Kind != "hsm" {
+		for _, key := range []struct {
+			name string
+			set  bool
+		}{
+			{"library", p.Library != ""},
+			{"token", p.Token != ""},
+			{"serial", p.Serial != ""},
+			{"slot", p.Slot != nil},
+			{"pin", p.PIN != ""},
+			{"sessions", p.Sessions != 0},
+		} {
+			if key.set {
+				wrong("%s: %s means nothing for kind %q; remove it", name, key.name, p.Kind)
+			}
+		}
+		return
+	}
+	if !filepath.IsAbs(p.Library) {
+		wrong("%s: library must be the absolute path of a PKCS#11 library, as /usr/lib/softhsm/libsofthsm2.so", name)
+	}
+	selectors := 0
+	for _, given := range []bool{p.Token != "", p.Serial != "", p.Slot != nil} {
+		if given {
+			selectors++
+		}
+	}
+	if selectors != 1 {
+		wrong("%s: give exactly one of token, serial and slot, to say which token of the library is meant", name)
+	}
+	if p.PIN == "" {
+		wrong("%s: pin is missing; add pin = \"file:/path\"", name)
+	} else if err := p.PIN.check(); err != nil {
+		wrong("%s: pin: %v", name, err)
+	}
+	if p.Sessions < 1 || p.Sessions > 1024 {
+		wrong("%s: sessions = %d is out of range; choose 1 to 1024", name, p.Sessions)
+	}
+}

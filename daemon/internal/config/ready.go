@@ -1,0 +1,38 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Ready looks at what the configuration points to: secrets and libraries. It returns all that would keep the daemon
+// from starting, and reads secrets only to know that they are there.
+func (c Config) Ready() error {
+	var problems []string
+	probe := func(name string, s Secret) {
+		if s == "" {
+			return
+		}
+		value, err := s.Read()
+		clear(value)
+		if err != nil {
+			problems = append(problems, place(c.File)+name+": "+err.Error())
+		}
+	}
+	probe("root_key.passphrase", c.RootKey.Passphrase)
+	for _, p := range c.Providers {
+		probe(fmt.Sprintf("provider %q: pin", p.Name), p.PIN)
+		if p.Library == "" {
+			continue
+		}
+		if _, err := os.Stat(p.Library); err != nil {
+			problems = append(problems, fmt.Sprintf("%sprovider %q: library: %v; install the library or correct its path", place(c.File), p.Name, err))
+		}
+	}
+	if len(problems) > 0 {
+		return errors.New(strings.Join(problems, "\n"))
+	}
+	return nil
+}
