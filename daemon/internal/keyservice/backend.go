@@ -1,0 +1,35 @@
+package keyservice
+
+import (
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
+)
+
+// backend is a provider with its name and what was computed from its capabilities once.
+type backend struct {
+	provider.Provider
+	name         string
+	capabilities provider.Capabilities
+	// table is what a token of this provider can do.
+	table []Mechanism
+	rows  map[cryptoki.MechanismType]Mechanism
+}
+
+func newBackend(name string, p provider.Provider) *backend {
+	b := &backend{Provider: p, name: name, capabilities: p.Capabilities(), rows: map[cryptoki.MechanismType]Mechanism{}}
+	entries := make([]mechanism.Entry, len(b.capabilities.Mechanisms))
+	for i, m := range b.capabilities.Mechanisms {
+		entries[i] = mechanism.Entry{Type: m.Type, MinSize: m.MinSize, MaxSize: m.MaxSize, Flags: m.Flags}
+	}
+	for _, e := range mechanism.TokenTable(entries) {
+		// Only what the device itself performs: a digest or a verification that the module adds is software.
+		if b.capabilities.Hardware && b.capabilities.Can(e.Type, 0) {
+			e.Flags |= cryptoki.CKF_HW
+		}
+		row := Mechanism{Type: e.Type, MinSize: e.MinSize, MaxSize: e.MaxSize, Flags: e.Flags}
+		b.table = append(b.table, row)
+		b.rows[e.Type] = row
+	}
+	return b
+}

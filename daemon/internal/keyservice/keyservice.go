@@ -1,0 +1,96 @@
+// Package keyservice is the only road to a key, for every front end: caller → policy → ticket → keystore → provider →
+// audit. It does not trust the module: what guards a key is checked here, whatever the caller says it has checked.
+// A method that uses a key reads from top to bottom in one file: Sign is in sign.go.
+package keyservice
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/audit"
+	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
+	"github.com/anyhsm/anyhsm/daemon/internal/policy"
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/daemon/internal/seal"
+	"github.com/anyhsm/anyhsm/daemon/internal/ticket"
+	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/version"
+)
+
+// Software is the name of the provider that holds session objects. It must be there.
+const Software = "software"
+
+const (
+	defaultMaxFailed      = 10
+	defaultTicketLifetime = 12 * time.Hour
+)
+
+// Config is what a Service needs. Store, Keyring, Tickets, Policy, Audit and the provider Software must be there.
+type Config struct {
+	Store   *keystore.Store
+	Keyring *seal.Keyring
+	Tickets *ticket.Issuer
+	Policy  *policy.Policy
+	Audit   *audit.Log
+	// Providers by name.
+	Providers map[string]provider.Provider
+	// DefaultProvider is that of tokens made without naming one; Software if empty.
+	DefaultProvider string
+	// MaxFailed wrong PINs in a row lock a PIN; 10 if 0.
+	MaxFailed int
+	// TicketLifetime is what Tickets was made with; 12 hours if 0.
+	TicketLifetime time.Duration
+	// Logger hears of a provider's limits and of what an administrator should look at; slog.Default() if nil.
+	Logger *slog.Logger
+}
+
+// Service answers for slots, objects and keys. It is safe for concurrent use and keeps nothing that another replica
+// would need.
+type Service struct {
+	store     *keystore.Store
+	keyring   *seal.Keyring
+	tickets   *ticket.Issuer
+	policy    *policy.Policy
+	audit     *audit.Log
+	providers map[string]*backend
+	config    Config
+	log       *slog.Logger
+	turns     turns
+}
+
+// New makes a service.
+func New(config Config) (*Service, error) {
+	if config.DefaultProvider == "" {
+		config.DefaultProvider = Software
+	}
+	if config.MaxFailed == 0 {
+		config.MaxFailed = defaultMaxFailed
+	}
+	if config.TicketLifetime == 0 {
+		config.TicketLifetime = defaultTicketLifetime
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	if config.Store == nil || config.Keyring == nil || config.Tickets == nil || config.Policy == nil || config.Audit == nil {
+		return nil, fault.New(fault.InvalidInput, "keyservice needs a store, a keyring, a ticket issuer, a policy and an audit log; give it all five")
+	}
+	for _, name := range []string{Software, config.DefaultProvider} {
+		if config.Providers[name] == nil {
+			return nil, fault.New(fault.InvalidInput, "there is no provider %q; configured are %v", name, slices.Sorted(maps.Keys(config.Providers)))
+		}
+	}
+	s := &Service{
+		store: config.Store, keyring: config.Keyring, tickets: config.Tickets, policy: config.Policy, audit: config.Audit,
+		providers: make(map[string]*backend, len(config.Providers)), config: config, log: config.Logger,
+	}
+	for name, p := range config.Providers {
+		s.providers[name] = newBackend(name, p)
+	}
+	return s, nil
+}
+
+// DaemonVersion is what ListSlots tells the module.
+func (s *Service) DaemonVersion() string { return version.Version }
