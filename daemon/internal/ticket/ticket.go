@@ -3,15 +3,16 @@
 package ticket
 
 import (
+	"crypto/rand"
 	"time"
 
-	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
 // Role is who logged in.
 type Role uint8
 
-// The roles.
+// The roles. Their numbers stand in sealed tickets and never change.
 const (
 	// SO is the security officer.
 	SO Role = iota + 1
@@ -21,8 +22,16 @@ const (
 	Context
 )
 
-// ContextLifetime is how long a context ticket can be used, once.
-const ContextLifetime = 5 * time.Minute
+const (
+	// DefaultLifetime is how long a ticket lives where the configuration does not say.
+	DefaultLifetime = 12 * time.Hour
+	// ContextLifetime is how long a context ticket can be used, once.
+	ContextLifetime = 5 * time.Minute
+	// Skew is how far the clocks of two replicas may be apart.
+	Skew = 2 * time.Minute
+)
+
+const purpose = "login ticket"
 
 // Ticket is what a sealed ticket says.
 type Ticket struct {
@@ -32,7 +41,7 @@ type Ticket struct {
 	// Epoch is the PIN's epoch at the login: a ticket of an earlier one is void.
 	Epoch  uint64
 	Issued time.Time
-	// Expires follows from Issued and the issuer's lifetime; it is not sealed.
+	// Expires follows from Issued and the issuer's lifetime; it is not sealed, so a shorter lifetime holds at once.
 	Expires time.Time
 	// ID is unique, for context tickets that can be used once (keystore.Tx.UseTicket).
 	ID string
@@ -45,22 +54,74 @@ type Sealer interface {
 }
 
 // Issuer makes and opens tickets.
-type Issuer struct{}
+type Issuer struct {
+	sealer   Sealer
+	lifetime time.Duration
+	now      func() time.Time
+}
 
-// NewIssuer returns an issuer of tickets with a lifetime; 12 hours if it is 0.
-func NewIssuer(_ Sealer, _ time.Duration) *Issuer { return &Issuer{} }
+// NewIssuer returns an issuer of tickets with a lifetime; DefaultLifetime if it is 0.
+func NewIssuer(sealer Sealer, lifetime time.Duration) *Issuer {
+	if lifetime <= 0 {
+		lifetime = DefaultLifetime
+	}
+	return &Issuer{sealer: sealer, lifetime: lifetime, now: time.Now}
+}
 
 // Issue makes a ticket.
 func (i *Issuer) Issue(token, application string, role Role, epoch uint64) ([]byte, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+	t := Ticket{Token: token, Application: application, Role: role, Epoch: epoch, Issued: i.now(), ID: rand.Text()}
+	plain, err := t.encode()
+	if err != nil {
+		return nil, err
+	}
+	return i.sealer.Seal(purpose, plain, nil)
 }
 
 // Open unseals a ticket and checks that it is one of this token and application and has not expired. Everything wrong
 // with it is fault.UserNotLoggedIn. The caller compares Epoch with the token's and looks at Role.
 func (i *Issuer) Open(sealed []byte, token, application string) (Ticket, error) {
-	return Ticket{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+	if len(sealed) == 0 {
+		return Ticket{}, fault.New(fault.UserNotLoggedIn, "nobody is logged in; call C_Login")
+	}
+	if len(sealed) > maxSealed {
+		return Ticket{}, errForeign
+	}
+	plain, err := i.sealer.Open(purpose, sealed, nil)
+	if err != nil {
+		return Ticket{}, errForeign
+	}
+	t, err := decode(plain)
+	if err != nil {
+		return Ticket{}, err
+	}
+	if t.Token != token || t.Application != application {
+		return Ticket{}, fault.New(fault.UserNotLoggedIn, "the login ticket belongs to another token or application; log in to this token")
+	}
+	now := i.now()
+	t.Expires = t.Issued.Add(i.life(t.Role))
+	switch {
+	case t.Issued.After(now.Add(Skew)):
+		return Ticket{}, fault.New(fault.UserNotLoggedIn,
+			"the login ticket was issued %s in the future; set the clocks of the daemons right", t.Issued.Sub(now).Round(time.Second))
+	case !now.Before(t.Expires.Add(Skew)):
+		return Ticket{}, fault.New(fault.UserNotLoggedIn, "the login expired at %s; log in again", t.Expires.UTC().Format(time.RFC3339))
+	}
+	return t, nil
 }
 
 // Renew returns a new ticket for a valid one that has passed half of its life, nil otherwise. Context tickets are not
 // renewed.
-func (i *Issuer) Renew(t Ticket) ([]byte, error) { return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
+func (i *Issuer) Renew(t Ticket) ([]byte, error) {
+	if t.Role == Context || i.now().Before(t.Issued.Add(i.life(t.Role)/2)) {
+		return nil, nil
+	}
+	return i.Issue(t.Token, t.Application, t.Role, t.Epoch)
+}
+
+func (i *Issuer) life(role Role) time.Duration {
+	if role == Context {
+		return min(ContextLifetime, i.lifetime)
+	}
+	return i.lifetime
+}
