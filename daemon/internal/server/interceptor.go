@@ -1,0 +1,182 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/authn"
+	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/wire"
+	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
+)
+
+const healthPrefix = "/grpc.health.v1.Health/"
+
+// chain holds the interceptors, from the outermost: observe, translate, recover, version, caller.
+type chain struct {
+	options   Options
+	metrics   *Metrics
+	strangers *strangers
+}
+
+// observed is what the inner interceptors tell the outermost.
+type observed struct{ caller authn.Caller }
+
+type observedKey struct{}
+
+// observe counts, times and logs. What a call carries is never logged.
+func (c chain) observe(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	seen := &observed{}
+	start := time.Now()
+	response, err := handler(context.WithValue(ctx, observedKey{}, seen), request)
+	took := time.Since(start)
+	code := status.Code(err)
+	c.metrics.observe(info.FullMethod, request, code, took)
+	level := slog.LevelDebug
+	if code == codes.Internal || code == codes.DataLoss {
+		level = slog.LevelError
+	}
+	if c.options.Logger.Enabled(ctx, level) {
+		attributes := []slog.Attr{
+			slog.String("method", info.FullMethod), slog.String("caller", seen.caller.String()),
+			slog.String("code", code.String()), slog.Duration("took", took),
+		}
+		if err != nil {
+			attributes = append(attributes, slog.String("error", status.Convert(err).Message()))
+		}
+		c.options.Logger.LogAttrs(ctx, level, "call", attributes...)
+	}
+	return response, err
+}
+
+// translate makes every error a status with a Fault.
+func (c chain) translate(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	response, err := handler(ctx, request)
+	if err != nil {
+		return nil, wire.StatusFromError(ended(err))
+	}
+	return response, nil
+}
+
+// ended gives the errors of a context their kinds, unless somebody deeper down has given them one.
+func ended(err error) error {
+	var f *fault.Error
+	switch {
+	case errors.As(err, &f):
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return fault.New(fault.DeadlineExceeded, "the daemon could not answer in the time that the caller gave; try again or raise the timeout")
+	case errors.Is(err, context.Canceled):
+		return fault.New(fault.FunctionCanceled, "the caller gave up before the daemon could answer")
+	}
+	return err
+}
+
+// recover turns a panic into an error: one defect in one call must not end everybody's.
+func (c chain) recover(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, c.panicked(info.FullMethod, p)
+		}
+	}()
+	return handler(ctx, request)
+}
+
+// panicked logs a panic by its type and place. Its text is logged only if the runtime made it: another one's could
+// hold what the call carried.
+func (c chain) panicked(method string, p any) error {
+	what := fmt.Sprintf("%T", p)
+	if runtimeError, ok := p.(runtime.Error); ok {
+		what = runtimeError.Error()
+	}
+	c.metrics.panics.Inc()
+	c.options.Logger.Error("a call panicked", "method", method, "panic", what, "stack", stack())
+	return fault.New(fault.Internal, "the daemon failed in %s; its log has the details, please report them", method)
+}
+
+// stack names functions and lines. The runtime's own trace prints arguments as well, and an array passed by value may
+// be a key.
+func stack() string {
+	var counters [64]uintptr
+	frames := runtime.CallersFrames(counters[:runtime.Callers(3, counters[:])])
+	var b strings.Builder
+	for {
+		frame, more := frames.Next()
+		fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)
+		if !more {
+			return b.String()
+		}
+	}
+}
+
+// version refuses callers of another protocol version. The standard health service has no version of ours.
+func (c chain) version(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if err := checkVersion(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	return handler(ctx, request)
+}
+
+func checkVersion(ctx context.Context, method string) error {
+	if strings.HasPrefix(method, healthPrefix) {
+		return nil
+	}
+	values := metadata.ValueFromIncomingContext(ctx, wire.ProtocolHeader)
+	switch {
+	case len(values) == 1 && values[0] == wire.Protocol:
+		return nil
+	case len(values) == 0:
+		return fault.New(fault.VersionMismatch, "the caller does not say which protocol version it speaks, this daemon speaks %s; use a module and CLI of the daemon's version", wire.Protocol)
+	}
+	return fault.New(fault.VersionMismatch, "the caller speaks protocol version %.16q, this daemon speaks %s; upgrade the older one", values[0], wire.Protocol)
+}
+
+// caller finds out who calls and puts it into the context.
+func (c chain) caller(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	caller, err := c.authenticate(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	if seen, ok := ctx.Value(observedKey{}).(*observed); ok {
+		seen.caller = caller
+	}
+	if !caller.Known() && info.FullMethod == anyhsmv1.TokenService_ListSlots_FullMethodName {
+		c.strangers.note(caller)
+	}
+	return handler(authn.WithCaller(ctx, caller), request)
+}
+
+func (c chain) authenticate(ctx context.Context, method string) (authn.Caller, error) {
+	caller, err := authn.Authenticate(ctx, c.options.Directory)
+	// An applicant has no identity yet: that is what the code is for.
+	if err != nil && method == anyhsmv1.EnrollmentService_Enroll_FullMethodName {
+		return authn.Caller{}, nil
+	}
+	return caller, err
+}
+
+// stream guards streaming calls, which only the standard health service has.
+func (c chain) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = wire.StatusFromError(c.panicked(info.FullMethod, p))
+		}
+	}()
+	if err := checkVersion(stream.Context(), info.FullMethod); err != nil {
+		return wire.StatusFromError(err)
+	}
+	if _, err := c.authenticate(stream.Context(), info.FullMethod); err != nil {
+		return wire.StatusFromError(err)
+	}
+	return handler(service, stream)
+}
