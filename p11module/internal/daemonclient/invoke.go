@@ -1,0 +1,109 @@
+package daemonclient
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/wire"
+)
+
+// The pause after all endpoints have failed doubles from the one to the other.
+const (
+	firstPause = 20 * time.Millisecond
+	lastPause  = 500 * time.Millisecond
+)
+
+// Invoke makes a call. It tries one endpoint after the other, with growing pauses, until one answers or the context's
+// deadline passes; a call that must not be repeated is tried once. The error is a *fault.Error.
+func (c *Client) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+	if !c.enter() {
+		return errClosed()
+	}
+	defer c.calls.Done()
+	repeatable, err := prepare(method, request)
+	if err != nil {
+		return err
+	}
+	ctx = metadata.AppendToOutgoingContext(ctx, wire.ProtocolHeader, wire.Protocol)
+	options = append(options, grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage))
+
+	var last *fault.Error
+	pause := firstPause
+	for attempt := 1; ; attempt++ {
+		at := c.current.Load()
+		channel := c.channels[int(at)%len(c.channels)]
+		err := channel.Invoke(ctx, method, request, reply, options...)
+		if err == nil {
+			c.connected.Store(true)
+			return nil
+		}
+		failure := fault.From(wire.ErrorFromStatus(err))
+		if c.ctx.Err() != nil {
+			return errClosed()
+		}
+		if ctx.Err() != nil {
+			// The deadline hides why the attempts before it failed, and that is what people need.
+			if last != nil {
+				failure = last
+			}
+			c.log.Error("the daemon did not serve a call in time", "call", method, "endpoint", channel.Name(),
+				"attempts", attempt, "reason", failure.Message)
+			return failure
+		}
+		if !repeatable || !passing(err, failure) {
+			c.log.Info("a call failed", "call", method, "endpoint", channel.Name(), "rv", failure.RV(),
+				"reason", failure.Message)
+			return failure
+		}
+		last = failure
+		c.log.Warn("a call is tried again", "call", method, "endpoint", channel.Name(), "attempt", attempt,
+			"reason", failure.Message)
+		channel.Hurry()
+		c.current.CompareAndSwap(at, at+1)
+		if attempt%len(c.channels) != 0 {
+			continue
+		}
+		if !sleep(ctx, pause/2+rand.N(pause/2+1)) {
+			if c.ctx.Err() != nil {
+				return errClosed()
+			}
+			c.log.Error("no endpoint served a call in time", "call", method, "attempts", attempt, "reason", last.Message)
+			return last
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// NewStream is what grpc.ClientConnInterface wants; no call of ours is a stream.
+func (c *Client) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, fault.New(fault.FunctionNotSupported, "the module makes no streaming calls; use a unary one")
+}
+
+// passing tells whether a failure may pass: the same call may succeed later or elsewhere.
+func passing(err error, failure *fault.Error) bool {
+	// A daemon that is being stopped cancels what it is doing.
+	return failure.Kind.Row().Retry || status.Code(err) == codes.Canceled
+}
+
+// sleep waits; false if the context ended first.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= pause {
+		// Nothing could be tried after the pause.
+		pause = time.Until(deadline)
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
