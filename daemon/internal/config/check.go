@@ -158,10 +158,11 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 	if selectors != 1 {
 		wrong("%s: give exactly one of token, serial and slot, to say which token of the library is meant", name)
 	}
-	if p.PIN == "" {
-		wrong("%s: pin is missing; add pin = \"file:/path\"", name)
-	} else if err := p.PIN.check(); err != nil {
-		wrong("%s: pin: %v", name, err)
+	// A token that needs no login, or has a PIN pad, has no pin here.
+	if p.PIN != "" {
+		if err := p.PIN.check(); err != nil {
+			wrong("%s: pin: %v", name, err)
+		}
 	}
 	if p.Sessions < 1 || p.Sessions > 1024 {
 		wrong("%s: sessions = %d is out of range; choose 1 to 1024", name, p.Sessions)
