@@ -1,0 +1,18 @@
+// Command p11module is the PKCS#11 module anyhsm-pkcs11.so, built with -buildmode=c-shared.
+//
+// A call of an application enters in front.c, which routes it to a function of abi_<chapter>.go here (or, in a forked
+// child, in a private copy of the library); that turns C's pointers and lengths into Go values and calls
+// internal/module and internal/session. call.go and buffer.go hold what all of them share.
+package main
+
+/*
+#cgo CFLAGS: -std=gnu11 -Wall -Wextra -I${SRCDIR}/../include
+#cgo LDFLAGS: -ldl -lpthread
+#include "front.h"
+*/
+import "C"
+
+//go:generate go run ./generate
+
+// main is never called: the library's user is the host's main.
+func main() {}
