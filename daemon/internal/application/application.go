@@ -113,7 +113,7 @@ func (s *Service) Add(ctx context.Context, caller authn.Caller, requestID, name 
 			}
 			for _, identity := range identities {
 				if slices.Contains(other.Identities, identity) {
-					return keystore.Application{}, fault.New(fault.AlreadyExists, "the identity %s already belongs to application %s; an identity has one application: run anyhsm app revoke %s first, or grant that application", identity, other.Name, other.Name)
+					return keystore.Application{}, fault.New(fault.AlreadyExists, "the identity %s already belongs to application %s; an identity has one application: grant that application, or remove it first: anyhsm app revoke %s --all", identity, other.Name, other.Name)
 				}
 			}
 		}
@@ -127,8 +127,8 @@ func (s *Service) Add(ctx context.Context, caller authn.Caller, requestID, name 
 	})
 }
 
-// Grant lets an application do operations on a token, in addition to those that it may do already. No operations means
-// that it may use the token.
+// Grant lets an application do operations on a token, these and no others: it replaces what was granted on that token
+// before. No operations means that it may use the token.
 func (s *Service) Grant(ctx context.Context, caller authn.Caller, requestID, name, token string, operations []string) (keystore.Application, error) {
 	if len(operations) == 0 {
 		operations = []string{string(policy.Use)}
@@ -153,16 +153,16 @@ func (s *Service) Grant(ctx context.Context, caller authn.Caller, requestID, nam
 			application.Grants = append(application.Grants, keystore.Grant{Token: found.UID})
 			at = len(application.Grants) - 1
 		}
-		application.Grants[at].Operations = union(application.Grants[at].Operations, operations)
+		application.Grants[at].Operations = ordered(operations)
 		return application, tx.PutApplication(application)
 	})
 }
 
-// union returns the operations of both in the order of policy.Operations.
-func union(a, b []string) []string {
+// ordered returns the operations once each, in the order of policy.Operations.
+func ordered(operations []string) []string {
 	var all []string
 	for _, o := range policy.Operations() {
-		if slices.Contains(a, string(o)) || slices.Contains(b, string(o)) {
+		if slices.Contains(operations, string(o)) {
 			all = append(all, string(o))
 		}
 	}

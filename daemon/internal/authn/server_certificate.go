@@ -34,11 +34,11 @@ func namesFor(advertise []string) []string {
 	if len(advertise) > 0 {
 		return slices.Clone(advertise)
 	}
-	names := []string{"localhost", "127.0.0.1", "::1"}
+	local := []string{"localhost", "127.0.0.1", "::1"}
 	if host, err := os.Hostname(); err == nil && host != "" && host != "localhost" {
-		names = append(names, host)
+		return append([]string{host}, local...)
 	}
-	return names
+	return local
 }
 
 // Reload makes the next connection get a new certificate, for other names perhaps.

@@ -135,7 +135,7 @@ func (p *Policy) Allow(caller authn.Caller, token string, operation Operation) e
 			application.Name, name, application.Name, name)
 	case !slices.Contains(operations, operation):
 		return fault.New(fault.NotGranted, "application %s may not %s in token %s, only %s; run: anyhsm app grant %s %s --operations %s",
-			application.Name, operation, name, join(operations), application.Name, name, operation)
+			application.Name, operation, name, join(operations, " and "), application.Name, name, join(append(slices.Clone(operations), operation), ","))
 	}
 	return nil
 }
@@ -174,18 +174,15 @@ func unknown(caller authn.Caller) error {
 		return fault.New(fault.Unauthenticated, "the caller has no identity; over TCP a client certificate is needed: run anyhsm enroll")
 	}
 	if uid, ok := strings.CutPrefix(caller.Identity, "uid:"); ok {
-		return fault.New(fault.Unauthenticated, "no application has the identity %s; run: anyhsm app add NAME --uid %s", caller.Identity, uid)
+		return fault.New(fault.Unauthenticated, "no application has the identity %s; run: anyhsm app add NAME --user %s", caller.Identity, uid)
 	}
 	return fault.New(fault.Unauthenticated, "no application has the identity %s, it was revoked or never enrolled; run anyhsm enroll with a new code", caller.Identity)
 }
 
-func join(operations []Operation) string {
-	if len(operations) == 0 {
-		return "see it"
-	}
+func join(operations []Operation, separator string) string {
 	names := make([]string, len(operations))
 	for i, o := range operations {
 		names[i] = string(o)
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(names, separator)
 }

@@ -51,12 +51,12 @@ func TestAllow(t *testing.T) {
 	}{
 		{"granted", "uid:33", tls, Use, 0, ""},
 		{"granted by certificate", "cert:ab", tls, Create, 0, ""},
-		{"operation not granted", "uid:33", tls, Destroy, fault.NotGranted, "application web may not destroy in token tls, only use, create; run: anyhsm app grant web tls --operations destroy"},
+		{"operation not granted", "uid:33", tls, Destroy, fault.NotGranted, "application web may not destroy in token tls, only use and create; run: anyhsm app grant web tls --operations use,create,destroy"},
 		{"token not granted", "uid:33", backup, Use, fault.NotGranted, "application web has no grant for token backup; run: anyhsm app grant web backup"},
 		{"token that is not there", "uid:33", "33", Use, fault.NotGranted, "no grant for token 33"},
 		{"root may do all", "uid:0", backup, SO, 0, ""},
 		{"an administrator who is an application is that", "uid:5", tls, Use, fault.NotGranted, "application ops has no grant"},
-		{"stranger", "uid:1000", tls, Use, fault.Unauthenticated, "run: anyhsm app add NAME --uid 1000"},
+		{"stranger", "uid:1000", tls, Use, fault.Unauthenticated, "run: anyhsm app add NAME --user 1000"},
 		{"revoked certificate", "cert:cd", tls, Use, fault.Unauthenticated, "it was revoked or never enrolled"},
 		{"nobody", "", tls, Use, fault.Unauthenticated, "no identity"},
 	} {
