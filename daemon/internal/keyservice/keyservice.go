@@ -16,7 +16,6 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/seal"
 	"github.com/anyhsm/anyhsm/daemon/internal/ticket"
 	"github.com/anyhsm/anyhsm/internal/fault"
-	"github.com/anyhsm/anyhsm/internal/version"
 )
 
 // Software is the name of the provider that holds session objects. It must be there.
@@ -25,6 +24,8 @@ const Software = "software"
 const (
 	defaultMaxFailed      = 10
 	defaultTicketLifetime = 12 * time.Hour
+	// cleanup is how long a provider gets to destroy a key that did not become an object.
+	cleanup = 10 * time.Second
 )
 
 // Config is what a Service needs. Store, Keyring, Tickets, Policy, Audit and the provider Software must be there.
@@ -91,6 +92,3 @@ func New(config Config) (*Service, error) {
 	}
 	return s, nil
 }
-
-// DaemonVersion is what ListSlots tells the module.
-func (s *Service) DaemonVersion() string { return version.Version }

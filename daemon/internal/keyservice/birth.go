@@ -1,0 +1,251 @@
+package keyservice
+
+import (
+	"context"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/object"
+	"github.com/anyhsm/anyhsm/internal/wire"
+)
+
+// draft is an object that is about to be made. Its attributes are complete but for what the provider adds.
+type draft struct {
+	// role tells the objects of one request apart.
+	role       string
+	attributes cryptoki.Attributes
+	// provider and ref are set where the key exists already, as an adopted one does.
+	provider string
+	ref      []byte
+}
+
+// maker makes the key behind a draft in a provider, or brings it there.
+type maker func(ctx context.Context, b *backend, identity provider.Identity) (provider.Generated, error)
+
+// born is an object that was made, as the store remembers it for a repeated request. A token object is read again by
+// its number; a session object is nowhere else.
+type born struct {
+	ID                 uint64 `json:",omitempty"`
+	UID                string
+	Attributes, Sealed []byte `json:",omitempty"`
+}
+
+// bear makes the objects of one request: the key in its provider first, then all token objects in one transaction.
+// The first draft that holds a secret is the one that make makes; make is nil where none does.
+func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, drafts ...draft) (result []Object, err error) {
+	done, err := s.turns.take(ctx, a.owner, a.call.RequestID)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var known []born
+	if replayed, err := s.replay(ctx, a.call, r, &known); err != nil {
+		return nil, err
+	} else if replayed {
+		return s.reborn(ctx, a, r, known)
+	}
+	objects, key, err := s.prepare(ctx, *a, make, drafts)
+	defer func() {
+		if err != nil {
+			s.orphaned(ctx, key, err)
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	named := false
+	for _, o := range objects {
+		if holdsSecret(o.Attributes) || !named {
+			r.event.Object, named = o.UID, true
+		}
+	}
+	known, result, err = s.session(ctx, *a, objects)
+	if err != nil || !anyToken(objects) {
+		return result, err
+	}
+	replayed, err := s.change(ctx, a.call, r, &known, func(tx *keystore.Tx) error {
+		for i := range objects {
+			if !objects[i].Attributes.Bool(cryptoki.CKA_TOKEN) {
+				continue
+			}
+			if err := tx.CreateObject(&objects[i]); err != nil {
+				return err
+			}
+			known[i].ID = objects[i].ID
+			a.reply.Revision = objects[i].Revision
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if replayed {
+		return s.reborn(ctx, a, r, known)
+	}
+	for i, o := range objects {
+		if o.ID == 0 {
+			continue
+		}
+		if err := s.uncover(ctx, &o); err != nil {
+			return nil, err
+		}
+		result[i] = shown(o)
+	}
+	return result, nil
+}
+
+// prepare makes the key and completes the objects. key is what the provider has made; its backend is nil if nothing.
+func (s *Service) prepare(ctx context.Context, a access, make maker, drafts []draft) (objects []keystore.Object, key target, err error) {
+	var generated cryptoki.Attributes
+	for _, d := range drafts {
+		o := keystore.Object{
+			UID: identify(a.call, a.token.UID, d.role), Token: a.token.UID, Attributes: d.attributes.Clone(),
+			Provider: d.provider, Ref: d.ref,
+		}
+		o.Attributes.Set(cryptoki.String(cryptoki.CKA_UNIQUE_ID, o.UID))
+		if holdsSecret(o.Attributes) && o.Provider == "" {
+			public, err := s.makeKey(ctx, a, &o, make, &key)
+			if err != nil {
+				return nil, key, err
+			}
+			generated = append(generated, public...)
+		}
+		objects = append(objects, o)
+	}
+	complete(objects, generated)
+	for i := range objects {
+		if objects[i].Attributes.Bool(cryptoki.CKA_TOKEN) {
+			if err := s.cover(ctx, &objects[i]); err != nil {
+				return nil, key, err
+			}
+		}
+	}
+	return objects, key, nil
+}
+
+// makeKey makes the key of one object: session objects are the software provider's, whatever the token's is.
+func (s *Service) makeKey(ctx context.Context, a access, o *keystore.Object, make maker, key *target) (public cryptoki.Attributes, err error) {
+	session := !o.Attributes.Bool(cryptoki.CKA_TOKEN)
+	o.Provider = a.token.Provider
+	if session {
+		o.Provider = Software
+	}
+	b, err := s.backend(o.Provider)
+	if err != nil {
+		return nil, err
+	}
+	generated, err := make(ctx, b, provider.Identity{UID: o.UID, Token: o.Token, Session: session})
+	if err != nil {
+		return nil, err
+	}
+	o.Ref = generated.Ref
+	*key = target{Object: *o, session: session, backend: b}
+	return generated.Public, nil
+}
+
+// complete merges what the provider has generated into both halves of a key pair, and into a lone half.
+func complete(objects []keystore.Object, generated cryptoki.Attributes) {
+	var public, private *cryptoki.Attributes
+	for i := range objects {
+		switch class, _ := objects[i].Attributes.Class(); class {
+		case cryptoki.CKO_PUBLIC_KEY:
+			public = &objects[i].Attributes
+		case cryptoki.CKO_PRIVATE_KEY:
+			private = &objects[i].Attributes
+		}
+	}
+	switch {
+	case public != nil && private != nil:
+		*public, *private = object.Complete(*public, *private, generated)
+	case private != nil:
+		_, *private = object.Complete(nil, *private, generated)
+	case public != nil:
+		*public, _ = object.Complete(*public, nil, generated)
+	}
+}
+
+// session seals the session objects among the new ones.
+func (s *Service) session(ctx context.Context, a access, objects []keystore.Object) ([]born, []Object, error) {
+	known, result := make([]born, len(objects)), make([]Object, len(objects))
+	for i, o := range objects {
+		known[i].UID = o.UID
+		if o.Attributes.Bool(cryptoki.CKA_TOKEN) {
+			continue
+		}
+		var err error
+		if result[i], err = s.sessionObject(ctx, a, o); err != nil {
+			return nil, nil, err
+		}
+		known[i].Sealed = result[i].Sealed
+		known[i].Attributes = wire.MarshalAttributes(o.Attributes)
+	}
+	return known, result, nil
+}
+
+func anyToken(objects []keystore.Object) bool {
+	for _, o := range objects {
+		if o.Attributes.Bool(cryptoki.CKA_TOKEN) {
+			return true
+		}
+	}
+	return false
+}
+
+// reborn answers a repeated request: the objects as they are now.
+func (s *Service) reborn(ctx context.Context, a *access, r *record, known []born) ([]Object, error) {
+	result := make([]Object, len(known))
+	for i, k := range known {
+		if k.ID != 0 {
+			o, err := s.load(ctx, a.token.UID, k.ID)
+			if err != nil {
+				return nil, err
+			}
+			result[i] = shown(o)
+			a.reply.Revision = max(a.reply.Revision, o.Revision)
+			continue
+		}
+		attributes, err := wire.UnmarshalAttributes(k.Attributes)
+		if err != nil {
+			return nil, err
+		}
+		if len(k.Sealed) == 0 {
+			result[i] = Object{Attributes: attributes}
+			continue
+		}
+		o, err := s.unseal(ctx, *a, k.Sealed)
+		if err != nil {
+			return nil, err
+		}
+		if result[i], err = s.sessionObject(ctx, *a, o); err != nil {
+			return nil, err
+		}
+	}
+	r.written = true
+	return result, nil
+}
+
+// orphaned destroys a new key again whose object the store has refused. A provider that does not keep keys has none.
+// It looks first whether the object is there after all: an error may hide a commit that took place.
+func (s *Service) orphaned(ctx context.Context, key target, cause error) {
+	if key.backend == nil || key.session {
+		return
+	}
+	destroyer, ok := key.backend.Provider.(provider.Destroyer)
+	if !ok || !key.backend.capabilities.Keeps {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	defer cancel()
+	_, err := s.store.ObjectByUID(ctx, key.UID)
+	if fault.Is(err, fault.ObjectHandleInvalid) {
+		err = destroyer.Destroy(ctx, key.reference())
+	} else if err == nil {
+		return
+	}
+	if err != nil {
+		s.log.Error("a key was left behind in the provider; destroy it there, or adopt it", "provider", key.backend.name,
+			"uid", key.UID, "token", key.Token, "cause", cause, "error", err)
+	}
+}

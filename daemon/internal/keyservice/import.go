@@ -1,0 +1,49 @@
+package keyservice
+
+import (
+	"context"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+)
+
+// importing makes a maker that brings key material into a provider. The attributes are the open ones.
+func (s *Service) importing(attributes, secret cryptoki.Attributes) maker {
+	return func(ctx context.Context, b *backend, identity provider.Identity) (provider.Generated, error) {
+		importer, ok := b.Provider.(provider.Importer)
+		if !ok {
+			s.log.Warn("the provider takes no keys from outside", "provider", b.name, "kind", b.capabilities.Kind, "token", identity.Token)
+			return provider.Generated{}, fault.New(fault.ActionProhibited, "the token's provider takes no keys from outside; generate the key in the token, or use a session object")
+		}
+		if params, ok := attributes.Get(cryptoki.CKA_EC_PARAMS); ok {
+			if err := s.limitedCurve(ctx, b, params); err != nil {
+				return provider.Generated{}, err
+			}
+		}
+		return importer.Import(ctx, identity, append(attributes.Clone(), secret...))
+	}
+}
+
+// export reveals a key's secret values to this package, which brings them into another provider or hands them to who
+// may read them. The caller wipes them.
+func export(ctx context.Context, t target) (cryptoki.Attributes, error) {
+	if t.backend == nil {
+		return nil, nil
+	}
+	key, err := t.backend.Key(ctx, t.reference())
+	if err != nil {
+		return nil, err
+	}
+	exporter, ok := key.(provider.Exporter)
+	if !ok {
+		return nil, fault.New(fault.ActionProhibited, "the key cannot leave its provider, which has no way to copy it; generate a new key, or use this one")
+	}
+	return exporter.Export(ctx)
+}
+
+func wipe(secret cryptoki.Attributes) {
+	for _, a := range secret {
+		clear(a.Value)
+	}
+}

@@ -1,0 +1,72 @@
+package keyservice
+
+import (
+	"context"
+	"crypto/hmac"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/policy"
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/softkey"
+)
+
+// Verify checks a MAC with a secret key (C_Verify). Signatures are verified by the module, which has the public key;
+// for front ends without one it is done here as well.
+func (s *Service) Verify(ctx context.Context, call Call, key KeyRef, m cryptoki.Mechanism, data, signature []byte) (reply Reply, err error) {
+	r := begin(call, "verify").with(m)
+	defer s.end(ctx, r, &err)
+
+	a, err := s.enter(ctx, call, r, policy.Use)
+	if err != nil {
+		return Reply{}, err
+	}
+	t, err := s.resolveKey(ctx, a, key, r)
+	if err != nil {
+		return Reply{}, err
+	}
+	if err := t.permit(m, cryptoki.CKF_VERIFY); err != nil {
+		return Reply{}, err
+	}
+	if t.backend == nil {
+		return a.reply, verifyPublic(t, m, data, signature)
+	}
+	signer, err := open[provider.Signer](ctx, t, "verify")
+	if err != nil {
+		return Reply{}, err
+	}
+	input, err := s.signInput(ctx, t, m, data, false)
+	if err != nil {
+		return Reply{}, err
+	}
+	right, err := signer.Sign(ctx, input.mechanism, input.data)
+	if err != nil {
+		return Reply{}, err
+	}
+	right = input.cut(right)
+	switch {
+	case len(signature) != len(right):
+		return Reply{}, cryptoki.CKR_SIGNATURE_LEN_RANGE
+	case !hmac.Equal(signature, right):
+		return Reply{}, cryptoki.CKR_SIGNATURE_INVALID
+	}
+	return a.reply, nil
+}
+
+// verifyPublic verifies with a public key, for which no provider is needed.
+func verifyPublic(t target, m cryptoki.Mechanism, data, signature []byte) error {
+	public, err := softkey.FromAttributes(t.Attributes)
+	if err != nil {
+		return err
+	}
+	if info, ok := mechanism.Lookup(m.Type); ok && info.Hash != 0 && info.Base != m.Type {
+		digest, ok := sum(info.Hash, data)
+		if !ok {
+			return cryptoki.CKR_MECHANISM_INVALID
+		}
+		if m, data, err = mechanism.Reduce(m, digest); err != nil {
+			return err
+		}
+	}
+	return public.Verify(m, data, signature)
+}
