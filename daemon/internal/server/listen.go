@@ -40,7 +40,7 @@ func Lock(path, what string) (unlock func(), err error) {
 
 // listenUnix opens the socket. Everybody may connect: it is the peer's uid that counts.
 func listenUnix(path string) (net.Listener, func(), error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := makeDirectory(filepath.Dir(path)); err != nil {
 		return nil, nil, fmt.Errorf("cannot make the socket's directory: %w; make it, or change listen.unix", err)
 	}
 	unlock, err := Lock(path+".lock", "the socket "+path)
@@ -53,6 +53,17 @@ func listenUnix(path string) (net.Listener, func(), error) {
 		return nil, nil, err
 	}
 	return listener, unlock, nil
+}
+
+// makeDirectory makes a directory that everybody may enter, whatever the umask. One that is there stays as it is.
+func makeDirectory(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
 }
 
 func openUnix(path string) (net.Listener, error) {
