@@ -2,76 +2,116 @@ package keystore
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
-	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
 )
+
+// maxID is the first number that no slot and no object can have: greater handles belong to session objects.
+const maxID = 1 << 31
 
 // Tx is a transaction in Change. It is not for concurrent use and ends with the function that got it.
 type Tx struct {
 	Reader
 	// Event is the event that Change will write; complete it with what is known only now, such as the object's uid.
 	Event *audit.Event
+
+	ctx  context.Context
+	auth audit.Authenticator
+	now  time.Time
 }
 
 // Change runs do in one transaction with the record of the request and the audit event. It returns do's response,
-// which is kept for 24 hours: a RequestID seen before returns it again, with replayed true, and does not call do. Nothing has
+// which is kept for 24 hours: a RequestID seen before returns it again, with replayed true, and does not call do.
+// Of calls with one RequestID at the same time one does the work, the others wait for its response. Nothing has
 // changed if there is an error. Do must not call the Store's changing methods, nor wait for anything slow.
 func (s *Store) Change(ctx context.Context, c Change, do func(tx *Tx) (response []byte, err error)) (response []byte, replayed bool, err error) {
-	return nil, false, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+	err = s.transact(ctx, func(tx *Tx) error {
+		event := c.Event
+		tx.Event = &event
+		if c.RequestID != "" {
+			response, replayed, err = tx.claim(c)
+			if err != nil || replayed {
+				return err
+			}
+		}
+		if response, err = do(tx); err != nil {
+			return err
+		}
+		if c.RequestID != "" {
+			if err := tx.exec(`UPDATE requests SET response = ? WHERE id = ?`, response, c.RequestID); err != nil {
+				return err
+			}
+		}
+		if event.Operation == "" {
+			return nil
+		}
+		return tx.appendEvents([]audit.Event{event})
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return response, replayed, nil
 }
 
-// TryPIN checks a PIN. The try is counted, durably, before check is called with the PIN's hash, and the count is set back when
-// check returns true: a crash gives no free try. Errors: fault.PINIncorrect, fault.PINLocked after maxFailed tries,
-// fault.UserPINNotInitialized.
-func (s *Store) TryPIN(ctx context.Context, token string, user bool, maxFailed int, check func(hash string) bool) (Token, error) {
-	return Token{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// CreateToken adds a token; it sets ID, Revision and Created, UID and Serial where empty.
-func (tx *Tx) CreateToken(t *Token) error { return cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
-
-// UpdateToken writes a token that was read in this transaction, and raises its revision.
-func (tx *Tx) UpdateToken(t Token) error { return cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
-
-// DeleteToken deletes a token with its key, its objects and the grants on it; it returns how many objects went.
-func (tx *Tx) DeleteToken(uid string) (objects int, err error) {
-	return 0, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// CreateObject adds an object; it sets ID, Revision and Created, UID where empty, and raises the token's revision.
-func (tx *Tx) CreateObject(o *Object) error { return cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
-
-// UpdateObject writes an object's attributes and key reference; it sets Revision and raises the token's.
-func (tx *Tx) UpdateObject(o *Object) error { return cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
-
-// DeleteObject deletes an object; fault.ObjectHandleInvalid if it is not there.
-func (tx *Tx) DeleteObject(token string, id uint64) error {
-	return cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// PutApplication adds or replaces an application with its identities and grants.
-func (tx *Tx) PutApplication(a Application) error { return cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
-
-// DeleteApplication deletes an application; fault.NotFound if there is none.
-func (tx *Tx) DeleteApplication(name string) error { return cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
-
-// PutEnrollmentCode keeps the hash of a one-time code.
-func (tx *Tx) PutEnrollmentCode(hash []byte, application string, expires time.Time) error {
-	return cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// TakeEnrollmentCode uses a code up and returns its application; fault.Unauthenticated if it is unknown, used or
-// expired.
-func (tx *Tx) TakeEnrollmentCode(hash []byte) (application string, err error) {
-	return "", cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// UseTicket uses a single-use ticket up; fault.Conflict if it was used before.
-func (tx *Tx) UseTicket(id string, expires time.Time) error {
-	return cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+// claim records a request, or returns the response that it got before. The insertion comes first: where writers do
+// not queue up, the second of two equal requests waits here for the first.
+func (tx *Tx) claim(c Change) (response []byte, replayed bool, err error) {
+	n, err := tx.run(`INSERT INTO requests (id, application, created) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING`, c.RequestID, c.Application, micro(tx.now))
+	if err != nil || n == 1 {
+		return nil, false, err
+	}
+	var application string
+	if _, err := tx.one(tx.ctx, `SELECT application, response FROM requests WHERE id = ?`, []any{c.RequestID}, &application, &response); err != nil {
+		return nil, false, err
+	}
+	if application != c.Application {
+		return nil, false, fault.New(fault.NotGranted, "the request id belongs to another application; use random ids")
+	}
+	return response, true, nil
 }
 
 // PutMeta stores a value of meta; nil deletes it.
-func (tx *Tx) PutMeta(key string, value []byte) error { return cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
+func (tx *Tx) PutMeta(key string, value []byte) error {
+	if value == nil {
+		return tx.exec(`DELETE FROM meta WHERE name = ?`, key)
+	}
+	return tx.exec(`INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, key, value)
+}
+
+// number gives the next number of a sequence.
+func (tx *Tx) number(sequence string) (uint64, error) {
+	var next uint64
+	found, err := tx.one(tx.ctx, `UPDATE counters SET next = next + 1 WHERE name = ? RETURNING next`, []any{sequence}, &next)
+	switch {
+	case err != nil:
+		return 0, err
+	case !found:
+		return 0, fault.New(fault.StoreDamaged, "the store %s has lost its counter of %ss; restore it from a backup", tx.engine.name(), sequence)
+	case next > maxID:
+		return 0, fault.New(fault.DeviceMemory, "all %d numbers of %ss are used up; begin a new store", maxID-1, sequence)
+	}
+	return next - 1, nil
+}
+
+// executor is what a transaction has beyond a querier.
+type executor interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// run runs a statement and returns how many rows it changed.
+func (tx *Tx) run(query string, args ...any) (int64, error) {
+	result, err := tx.q.(executor).ExecContext(tx.ctx, tx.engine.bind(query), args...)
+	if err != nil {
+		return 0, tx.engine.fault(err)
+	}
+	n, err := result.RowsAffected()
+	return n, tx.engine.fault(err)
+}
+
+func (tx *Tx) exec(query string, args ...any) error {
+	_, err := tx.run(query, args...)
+	return err
+}

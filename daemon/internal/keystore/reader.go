@@ -2,101 +2,111 @@ package keystore
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"sync"
+	"time"
 
-	"github.com/anyhsm/anyhsm/daemon/internal/audit"
-	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
+// querier runs statements: prepared ones of the pool, or those of a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // Reader reads: a Store what is committed, a Tx also what it has changed itself.
-type Reader struct{}
-
-// Tokens returns all tokens by id.
-func (r *Reader) Tokens(ctx context.Context) ([]Token, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+type Reader struct {
+	q      querier
+	engine engine
 }
 
-// Token returns a token by its uid; fault.NotFound if there is none.
-func (r *Reader) Token(ctx context.Context, uid string) (Token, error) {
-	return Token{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+// one reads one row; found is false if there is none.
+func (r *Reader) one(ctx context.Context, query string, args []any, dest ...any) (found bool, err error) {
+	err = r.q.QueryRowContext(ctx, r.engine.bind(query), args...).Scan(dest...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, r.engine.fault(err)
 }
 
-// TokenBySlot returns a token by its slot id; fault.NotFound if there is none.
-func (r *Reader) TokenBySlot(ctx context.Context, slot uint64) (Token, error) {
-	return Token{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// TokenByName returns a token by its uid or label: fault.NotFound if there is none, fault.Conflict if two have the label.
-func (r *Reader) TokenByName(ctx context.Context, name string) (Token, error) {
-	return Token{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// FreeSlot returns the slot id that the next token gets.
-func (r *Reader) FreeSlot(ctx context.Context) (uint64, error) {
-	return 0, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// Revision returns a token's revision.
-func (r *Reader) Revision(ctx context.Context, token string) (uint64, error) {
-	return 0, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// Object returns an object of a token; fault.ObjectHandleInvalid if there is none.
-func (r *Reader) Object(ctx context.Context, token string, id uint64) (Object, error) {
-	return Object{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// ObjectByUID returns an object by its uid; fault.ObjectHandleInvalid if there is none.
-func (r *Reader) ObjectByUID(ctx context.Context, uid string) (Object, error) {
-	return Object{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// ObjectByRef returns the object that has a key reference; fault.ObjectHandleInvalid if none has it.
-func (r *Reader) ObjectByRef(ctx context.Context, provider string, ref []byte) (Object, error) {
-	return Object{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// Objects returns the objects that a query selects.
-func (r *Reader) Objects(ctx context.Context, query ObjectQuery) ([]Object, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// Removed returns the ids of objects that were deleted after a revision. It is not complete if the revision is so old
-// that some were forgotten: then read all objects anew.
-func (r *Reader) Removed(ctx context.Context, token string, since uint64) (ids []uint64, complete bool, err error) {
-	return nil, false, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// CountObjects counts a token's objects, all objects if token is empty.
-func (r *Reader) CountObjects(ctx context.Context, token string) (uint64, error) {
-	return 0, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// Applications returns all applications by name.
-func (r *Reader) Applications(ctx context.Context) ([]Application, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// Application returns an application; fault.NotFound if there is none.
-func (r *Reader) Application(ctx context.Context, name string) (Application, error) {
-	return Application{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+// all reads rows one after the other through scan.
+func (r *Reader) all(ctx context.Context, query string, args []any, scan func(row *sql.Rows) error) error {
+	rows, err := r.q.QueryContext(ctx, r.engine.bind(query), args...)
+	if err != nil {
+		return r.engine.fault(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return r.engine.fault(err)
+		}
+	}
+	return r.engine.fault(rows.Err())
 }
 
 // Meta returns a value of meta, nil if it is not there.
 func (r *Reader) Meta(ctx context.Context, key string) ([]byte, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+	var value []byte
+	_, err := r.one(ctx, `SELECT value FROM meta WHERE name = ?`, []any{key}, &value)
+	return value, err
 }
 
-// Events returns audit events after a sequence number, ascending; all if limit is 0.
-func (r *Reader) Events(ctx context.Context, after uint64, limit int) ([]audit.Event, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+// prepared keeps the statements that a pool has run: there are few, and parsing one costs more than running it.
+type prepared struct {
+	db         *sql.DB
+	mu         sync.RWMutex
+	statements map[string]*sql.Stmt
 }
 
-// NewestEvents returns the last audit events, ascending.
-func (r *Reader) NewestEvents(ctx context.Context, limit int) ([]audit.Event, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+func newPrepared(db *sql.DB) *prepared {
+	return &prepared{db: db, statements: map[string]*sql.Stmt{}}
 }
 
-// AuditHead returns the end of the audit's chain.
-func (r *Reader) AuditHead(ctx context.Context) (audit.Head, error) {
-	return audit.Head{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+func (p *prepared) statement(ctx context.Context, query string) (*sql.Stmt, error) {
+	p.mu.RLock()
+	statement, ok := p.statements[query]
+	p.mu.RUnlock()
+	if ok {
+		return statement, nil
+	}
+	// The database is asked without the lock; of two that prepare the same statement the second is dropped.
+	fresh, err := p.db.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if statement, ok := p.statements[query]; ok {
+		fresh.Close()
+		return statement, nil
+	}
+	p.statements[query] = fresh
+	return fresh, nil
 }
+
+// QueryContext implements querier.
+func (p *prepared) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	statement, err := p.statement(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return statement.QueryContext(ctx, args...)
+}
+
+// QueryRowContext implements querier.
+func (p *prepared) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	statement, err := p.statement(ctx, query)
+	if err != nil {
+		return p.db.QueryRowContext(ctx, query, args...) // a Row with the error
+	}
+	return statement.QueryRowContext(ctx, args...)
+}
+
+func notFound(what, name string) error {
+	return fault.New(fault.NotFound, "there is no %s %q; look at the list of those that there are", what, name)
+}
+
+func micro(t time.Time) int64   { return t.UnixMicro() }
+func moment(us int64) time.Time { return time.UnixMicro(us).UTC() }

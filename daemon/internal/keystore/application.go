@@ -1,0 +1,156 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"time"
+
+	"github.com/anyhsm/anyhsm/internal/fault"
+)
+
+// Applications returns all applications by name.
+func (r *Reader) Applications(ctx context.Context) ([]Application, error) {
+	return r.applications(ctx, "")
+}
+
+// Application returns an application; fault.NotFound if there is none.
+func (r *Reader) Application(ctx context.Context, name string) (Application, error) {
+	found, err := r.applications(ctx, name)
+	if err == nil && len(found) == 0 {
+		err = notFound("application", name)
+	}
+	if err != nil {
+		return Application{}, err
+	}
+	return found[0], nil
+}
+
+// applications returns one application, or all if name is empty.
+func (r *Reader) applications(ctx context.Context, name string) ([]Application, error) {
+	where := func(column string) string { return "" }
+	var args []any
+	if name != "" {
+		where = func(column string) string { return ` WHERE ` + column + ` = ?` }
+		args = []any{name}
+	}
+	var found []Application
+	index := map[string]int{}
+	err := r.all(ctx, `SELECT name, create_tokens, created FROM applications`+where("name")+` ORDER BY name`, args, func(row *sql.Rows) error {
+		var a Application
+		var created int64
+		err := row.Scan(&a.Name, &a.CreateTokens, &created)
+		a.Created = moment(created)
+		index[a.Name] = len(found)
+		found = append(found, a)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	// What was added between the statements belongs to no application that was read; it is left out.
+	err = r.all(ctx, `SELECT application, identity FROM identities`+where("application")+` ORDER BY application, identity`, args, func(row *sql.Rows) error {
+		var application, identity string
+		if err := row.Scan(&application, &identity); err != nil {
+			return err
+		}
+		if i, ok := index[application]; ok {
+			found[i].Identities = append(found[i].Identities, identity)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = r.all(ctx, `SELECT application, token, operations FROM grants`+where("application")+` ORDER BY application, token`, args, func(row *sql.Rows) error {
+		var application, operations string
+		var g Grant
+		if err := row.Scan(&application, &g.Token, &operations); err != nil {
+			return err
+		}
+		if operations != "" {
+			g.Operations = strings.Split(operations, " ")
+		}
+		if i, ok := index[application]; ok {
+			found[i].Grants = append(found[i].Grants, g)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// PutApplication adds or replaces an application with its identities and grants. Created of one that is there stays.
+func (tx *Tx) PutApplication(a Application) error {
+	if a.Name == "" {
+		return fault.New(fault.InvalidInput, "an application needs a name; give one")
+	}
+	if err := tx.exec(`INSERT INTO applications (name, create_tokens, created) VALUES (?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET create_tokens = excluded.create_tokens`, a.Name, a.CreateTokens, micro(tx.now)); err != nil {
+		return err
+	}
+	if err := tx.exec(`DELETE FROM identities WHERE application = ?`, a.Name); err != nil {
+		return err
+	}
+	for _, identity := range a.Identities {
+		var owner string
+		found, err := tx.one(tx.ctx, `SELECT application FROM identities WHERE identity = ?`, []any{identity}, &owner)
+		if err != nil {
+			return err
+		}
+		if found {
+			return fault.New(fault.AlreadyExists, "the identity %s belongs to the application %q already; take it away there first", identity, owner)
+		}
+		if err := tx.exec(`INSERT INTO identities (identity, application) VALUES (?, ?)`, identity, a.Name); err != nil {
+			return err
+		}
+	}
+	if err := tx.exec(`DELETE FROM grants WHERE application = ?`, a.Name); err != nil {
+		return err
+	}
+	for _, g := range a.Grants {
+		for _, operation := range g.Operations {
+			if operation == "" || strings.Contains(operation, " ") {
+				return fault.New(fault.InvalidInput, "%q is not an operation; give its name", operation)
+			}
+		}
+		if err := tx.exec(`INSERT INTO grants (application, token, operations) VALUES (?, ?, ?)`, a.Name, g.Token, strings.Join(g.Operations, " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteApplication deletes an application; fault.NotFound if there is none.
+func (tx *Tx) DeleteApplication(name string) error {
+	n, err := tx.run(`DELETE FROM applications WHERE name = ?`, name)
+	if err == nil && n == 0 {
+		err = notFound("application", name)
+	}
+	return err
+}
+
+// PutEnrollmentCode keeps the hash of a one-time code.
+func (tx *Tx) PutEnrollmentCode(hash []byte, application string, expires time.Time) error {
+	return tx.exec(`INSERT INTO enrollment_codes (hash, application, expires) VALUES (?, ?, ?)`, hash, application, micro(expires))
+}
+
+// TakeEnrollmentCode uses a code up and returns its application; fault.Unauthenticated if it is unknown, used or
+// expired.
+func (tx *Tx) TakeEnrollmentCode(hash []byte) (application string, err error) {
+	var expires int64
+	found, err := tx.one(tx.ctx, `DELETE FROM enrollment_codes WHERE hash = ? RETURNING application, expires`, []any{hash}, &application, &expires)
+	if err == nil && (!found || expires <= micro(tx.now)) {
+		return "", fault.New(fault.Unauthenticated, "the enrollment code is unknown, was used, or has expired; ask an administrator for a new one")
+	}
+	return application, err
+}
+
+// UseTicket uses a single-use ticket up; fault.Conflict if it was used before. Expires is when the ticket does; it is
+// remembered until then, and a while longer because clocks differ.
+func (tx *Tx) UseTicket(id string, expires time.Time) error {
+	n, err := tx.run(`INSERT INTO used_tickets (id, expires) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`, id, micro(expires))
+	if err == nil && n == 0 {
+		err = fault.New(fault.Conflict, "the login for one operation was used already; log in again for the next")
+	}
+	return err
+}

@@ -1,0 +1,236 @@
+package keystore
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"strings"
+
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/wire"
+)
+
+const selectObjects = `SELECT o.id, o.uid, t.uid, o.attributes, o.revision, o.created, COALESCE(k.provider, ''), k.ref
+	FROM objects o JOIN tokens t ON t.id = o.token_id LEFT JOIN key_references k ON k.object_id = o.id AND k.rank = 0 `
+
+// longest is the longest value that is indexed as it is.
+const longest = 128
+
+// searchable is what stands in the columns for searching: a long value's hash, because an index takes no long ones.
+func searchable(value []byte, ok bool) any {
+	switch {
+	case !ok:
+		return nil
+	case len(value) > longest:
+		sum := sha256.Sum256(value)
+		return sum[:]
+	}
+	return present(value)
+}
+
+func (r *Reader) objects(ctx context.Context, where string, args ...any) ([]Object, error) {
+	var objects []Object
+	err := r.all(ctx, selectObjects+where, args, func(row *sql.Rows) error {
+		var o Object
+		var attributes sql.RawBytes
+		var created int64
+		err := row.Scan(&o.ID, &o.UID, &o.Token, &attributes, &o.Revision, &created, &o.Provider, &o.Ref)
+		if err != nil {
+			return err
+		}
+		o.Created = moment(created)
+		if o.Attributes, err = wire.UnmarshalAttributes(attributes); err != nil {
+			return fault.New(fault.StoreDamaged, "the attributes of object %d in the store %s are damaged: %w; restore the store from a backup",
+				o.ID, r.engine.name(), err)
+		}
+		objects = append(objects, o)
+		return nil
+	})
+	return objects, err
+}
+
+func (r *Reader) object(ctx context.Context, where string, args ...any) (Object, error) {
+	objects, err := r.objects(ctx, where, args...)
+	if err != nil {
+		return Object{}, err
+	}
+	if len(objects) == 0 {
+		return Object{}, errNoObject
+	}
+	return objects[0], nil
+}
+
+var errNoObject = fault.New(fault.ObjectHandleInvalid, "there is no such object, or it was deleted; look for it again")
+
+// Object returns an object of a token; fault.ObjectHandleInvalid if there is none.
+func (r *Reader) Object(ctx context.Context, token string, id uint64) (Object, error) {
+	if id >= maxID {
+		return Object{}, errNoObject
+	}
+	return r.object(ctx, `WHERE o.id = ? AND t.uid = ?`, id, token)
+}
+
+// ObjectByUID returns an object by its uid; fault.ObjectHandleInvalid if there is none.
+func (r *Reader) ObjectByUID(ctx context.Context, uid string) (Object, error) {
+	return r.object(ctx, `WHERE o.uid = ?`, uid)
+}
+
+// ObjectByRef returns the object that has a key reference; fault.ObjectHandleInvalid if none has it.
+func (r *Reader) ObjectByRef(ctx context.Context, provider string, ref []byte) (Object, error) {
+	sum := sha256.Sum256(ref)
+	return r.object(ctx, `WHERE o.id = (SELECT MIN(object_id) FROM key_references WHERE provider = ? AND ref_hash = ?)`, provider, sum[:])
+}
+
+// Objects returns the objects that a query selects.
+func (r *Reader) Objects(ctx context.Context, query ObjectQuery) ([]Object, error) {
+	var where strings.Builder
+	where.WriteString(`WHERE o.token_id = (SELECT id FROM tokens WHERE uid = ?)`)
+	args := []any{query.Token}
+	also := func(condition string, arg any) {
+		where.WriteString(" AND ")
+		where.WriteString(condition)
+		args = append(args, arg)
+	}
+	if query.AfterID > 0 {
+		also("o.id > ?", signed(query.AfterID))
+	}
+	if query.Since > 0 {
+		also("o.revision > ?", signed(query.Since))
+	}
+	if query.Public {
+		also("o.private = ?", false)
+	}
+	if query.Class != nil {
+		also("o.class = ?", int64(*query.Class))
+	}
+	if query.KeyType != nil {
+		also("o.key_type = ?", int64(*query.KeyType))
+	}
+	if query.Label != nil {
+		also("o.label = ?", searchable([]byte(*query.Label), true))
+	}
+	if query.KeyID != nil {
+		also("o.cka_id = ?", searchable(query.KeyID, true))
+	}
+	where.WriteString(" ORDER BY o.id")
+	if query.Limit > 0 {
+		where.WriteString(" LIMIT ?")
+		args = append(args, query.Limit)
+	}
+	return r.objects(ctx, where.String(), args...)
+}
+
+// signed keeps numbers that come from outside within what a database holds.
+func signed(n uint64) int64 { return int64(min(n, 1<<63-1)) }
+
+// Removed returns the ids of objects that were deleted after a revision. It is not complete if the revision is so old
+// that some were forgotten: then read all objects anew.
+func (r *Reader) Removed(ctx context.Context, token string, since uint64) (ids []uint64, complete bool, err error) {
+	var id, forgotten uint64
+	found, err := r.one(ctx, `SELECT id, forgotten FROM tokens WHERE uid = ?`, []any{token}, &id, &forgotten)
+	if err != nil {
+		return nil, false, err
+	}
+	if !found {
+		return nil, false, notFound("token", token)
+	}
+	err = r.all(ctx, `SELECT object_id FROM removed WHERE token_id = ? AND revision > ? ORDER BY object_id`, []any{id, signed(since)}, func(row *sql.Rows) error {
+		var id uint64
+		err := row.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	return ids, since >= forgotten, err
+}
+
+// CountObjects counts a token's objects, all objects if token is empty.
+func (r *Reader) CountObjects(ctx context.Context, token string) (uint64, error) {
+	query, args := `SELECT COUNT(*) FROM objects`, []any(nil)
+	if token != "" {
+		query, args = `SELECT COUNT(*) FROM objects WHERE token_id = (SELECT id FROM tokens WHERE uid = ?)`, []any{token}
+	}
+	var count uint64
+	_, err := r.one(ctx, query, args, &count)
+	return count, err
+}
+
+// CreateObject adds an object; it sets ID, Revision and Created, UID where empty, and raises the token's revision.
+func (tx *Tx) CreateObject(o *Object) error {
+	token, revision, err := tx.raise(o.Token)
+	if err != nil {
+		return err
+	}
+	id, err := tx.number("object")
+	if err != nil {
+		return err
+	}
+	o.ID, o.Revision, o.Created = id, revision, tx.now
+	if o.UID == "" {
+		o.UID = newUID()
+	}
+	if err := tx.exec(`INSERT INTO objects (private, class, key_type, label, cka_id, attributes, revision, id, uid, token_id, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, append(o.columns(), o.ID, o.UID, token, micro(o.Created))...); err != nil {
+		return err
+	}
+	return tx.putReference(o)
+}
+
+// UpdateObject writes an object's attributes and key reference; it sets Revision and raises the token's.
+func (tx *Tx) UpdateObject(o *Object) error {
+	token, revision, err := tx.raise(o.Token)
+	if err != nil {
+		return err
+	}
+	o.Revision = revision
+	n, err := tx.run(`UPDATE objects SET private = ?, class = ?, key_type = ?, label = ?, cka_id = ?, attributes = ?, revision = ?
+		WHERE id = ? AND token_id = ?`, append(o.columns(), signed(o.ID), token)...)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return errNoObject
+	}
+	return tx.putReference(o)
+}
+
+// DeleteObject deletes an object; fault.ObjectHandleInvalid if it is not there.
+func (tx *Tx) DeleteObject(token string, id uint64) error {
+	tokenID, revision, err := tx.raise(token)
+	if err != nil {
+		return err
+	}
+	n, err := tx.run(`DELETE FROM objects WHERE id = ? AND token_id = ?`, signed(id), tokenID)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return errNoObject
+	}
+	return tx.exec(`INSERT INTO removed (object_id, token_id, revision) VALUES (?, ?, ?)`, id, tokenID, revision)
+}
+
+// columns are the values of the columns that follow from the attributes, and the revision.
+func (o *Object) columns() []any {
+	var class, keyType any
+	if c, ok := o.Attributes.Class(); ok {
+		class = int64(c)
+	}
+	if k, ok := o.Attributes.KeyType(); ok {
+		keyType = int64(k)
+	}
+	return []any{
+		o.Attributes.Bool(cryptoki.CKA_PRIVATE), class, keyType, searchable(o.Attributes.Get(cryptoki.CKA_LABEL)),
+		searchable(o.Attributes.Get(cryptoki.CKA_ID)), present(wire.MarshalAttributes(o.Attributes)), o.Revision,
+	}
+}
+
+func (tx *Tx) putReference(o *Object) error {
+	if o.Provider == "" {
+		return tx.exec(`DELETE FROM key_references WHERE object_id = ? AND rank = 0`, o.ID)
+	}
+	sum := sha256.Sum256(o.Ref)
+	return tx.exec(`INSERT INTO key_references (object_id, rank, provider, ref, ref_hash) VALUES (?, 0, ?, ?, ?)
+		ON CONFLICT (object_id, rank) DO UPDATE SET provider = excluded.provider, ref = excluded.ref, ref_hash = excluded.ref_hash`,
+		o.ID, o.Provider, present(o.Ref), sum[:])
+}
