@@ -25,14 +25,27 @@ type Mechanism struct {
 	Type             cryptoki.MechanismType
 	MinSize, MaxSize uint64
 	Flags            cryptoki.Flags
+	// Hashes are the digest mechanisms that CKM_RSA_PKCS_PSS and CKM_RSA_PKCS_OAEP take in their parameter, nil for
+	// all that Go has.
+	Hashes []cryptoki.MechanismType
+	// SameMGF tells that the mask generation function of PSS and OAEP must use the same hash.
+	SameMGF bool
+	// NoLabel tells that OAEP takes no label.
+	NoLabel bool
 }
 
 // Can tells whether the provider performs a mechanism for the use that a flag names.
 func (c Capabilities) Can(mechanism cryptoki.MechanismType, flag cryptoki.Flags) bool {
+	m, ok := c.Mechanism(mechanism)
+	return ok && m.Flags&flag == flag
+}
+
+// Mechanism returns a mechanism's row.
+func (c Capabilities) Mechanism(t cryptoki.MechanismType) (Mechanism, bool) {
 	for _, m := range c.Mechanisms {
-		if m.Type == mechanism {
-			return m.Flags&flag == flag
+		if m.Type == t {
+			return m, true
 		}
 	}
-	return false
+	return Mechanism{}, false
 }

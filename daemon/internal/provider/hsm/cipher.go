@@ -1,0 +1,94 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+)
+
+// block is the block length of AES in bytes.
+const block = 16
+
+// Encrypt encrypts in the token.
+func (k *key) Encrypt(ctx context.Context, m cryptoki.Mechanism, plaintext []byte) ([]byte, error) {
+	const operation = "encrypt"
+	if err := k.ready(ctx, operation, m, cryptoki.CKF_ENCRYPT); err != nil {
+		return nil, err
+	}
+	return withKey(ctx, k, operation, func(s *session, o *object) ([]byte, error) {
+		switch m.Type {
+		case cryptoki.CKM_AES_ECB, cryptoki.CKM_AES_CBC:
+			if len(plaintext)%block != 0 {
+				return nil, fault.New(fault.DataLenRange, "%s encrypts whole blocks of 16 bytes, not %d bytes", m.Type, len(plaintext))
+			}
+		}
+		return s.operate(s.EncryptInit, s.Encrypt, m, o, plaintext)
+	})
+}
+
+// Decrypt decrypts in the token.
+func (k *key) Decrypt(ctx context.Context, m cryptoki.Mechanism, ciphertext []byte) ([]byte, error) {
+	const operation = "decrypt"
+	if err := k.ready(ctx, operation, m, cryptoki.CKF_DECRYPT); err != nil {
+		return nil, err
+	}
+	return withKey(ctx, k, operation, func(s *session, o *object) ([]byte, error) {
+		if err := decryptable(o, m, ciphertext); err != nil {
+			return nil, err
+		}
+		plaintext, err := s.operate(s.DecryptInit, s.Decrypt, m, o, ciphertext)
+		if params, oaep := m.Params.(cryptoki.OAEPParams); oaep && unsupported(err) && k.provider.traits.rawDecrypt {
+			raw, err := s.operate(s.DecryptInit, s.Decrypt, cryptoki.Mechanism{Type: cryptoki.CKM_RSA_X_509}, o, ciphertext)
+			if err != nil {
+				return nil, undecryptable(m, err)
+			}
+			// Some libraries leave the leading zeros out.
+			return decodeOAEP(append(make([]byte, max(o.size-len(raw), 0)), raw...), params)
+		}
+		if err != nil {
+			return nil, undecryptable(m, err)
+		}
+		return plaintext, nil
+	})
+}
+
+// undecryptable gives the refusal of a ciphertext its proper kind. The length was checked, so what the library cannot
+// name is that the data is wrong.
+func undecryptable(m cryptoki.Mechanism, err error) error {
+	var begin *initError
+	if errors.As(err, &begin) {
+		return err
+	}
+	if m.Type == cryptoki.CKM_AES_GCM && (failed(err) || is(err, cryptoki.CKR_ENCRYPTED_DATA_INVALID, cryptoki.CKR_AEAD_DECRYPT_FAILED)) {
+		return fault.New(fault.AEADDecryptFailed, "the ciphertext, its tag or the additional data is not what was encrypted with this key")
+	}
+	switch m.Type {
+	case cryptoki.CKM_RSA_PKCS, cryptoki.CKM_RSA_PKCS_OAEP, cryptoki.CKM_RSA_X_509, cryptoki.CKM_AES_CBC_PAD:
+		if failed(err) {
+			return errUndecryptable
+		}
+	}
+	return err
+}
+
+// decryptable checks the ciphertext's length: some libraries write past their buffers when it is wrong.
+func decryptable(o *object, m cryptoki.Mechanism, ciphertext []byte) error {
+	good := true
+	switch m.Type {
+	case cryptoki.CKM_RSA_PKCS, cryptoki.CKM_RSA_X_509, cryptoki.CKM_RSA_PKCS_OAEP:
+		good = len(ciphertext) == o.size
+	case cryptoki.CKM_AES_ECB, cryptoki.CKM_AES_CBC:
+		good = len(ciphertext)%block == 0
+	case cryptoki.CKM_AES_CBC_PAD:
+		good = len(ciphertext)%block == 0 && len(ciphertext) > 0
+	case cryptoki.CKM_AES_GCM:
+		params, _ := m.Params.(cryptoki.GCMParams)
+		good = uint64(len(ciphertext)) >= (params.TagBits+7)/8
+	}
+	if !good {
+		return fault.New(fault.EncryptedDataLenRange, "%d bytes are no ciphertext of %s with this key", len(ciphertext), m.Type)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package hsm
+
+import (
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha3"
+	"crypto/sha512"
+	"crypto/subtle"
+	"encoding/binary"
+	"hash"
+
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+)
+
+// Real tokens do PSS and OAEP with few parameters: SoftHSM does OAEP with SHA-1 and no label only. Where the token
+// also does raw RSA, the padding is done here and the key never leaves it.
+
+// newHash returns the hash that a digest mechanism names; nil for none.
+func newHash(t cryptoki.MechanismType) func() hash.Hash {
+	switch t {
+	case cryptoki.CKM_SHA_1:
+		return sha1.New
+	case cryptoki.CKM_SHA224:
+		return sha256.New224
+	case cryptoki.CKM_SHA256:
+		return sha256.New
+	case cryptoki.CKM_SHA384:
+		return sha512.New384
+	case cryptoki.CKM_SHA512:
+		return sha512.New
+	case cryptoki.CKM_SHA3_224:
+		return func() hash.Hash { return sha3.New224() }
+	case cryptoki.CKM_SHA3_256:
+		return func() hash.Hash { return sha3.New256() }
+	case cryptoki.CKM_SHA3_384:
+		return func() hash.Hash { return sha3.New384() }
+	case cryptoki.CKM_SHA3_512:
+		return func() hash.Hash { return sha3.New512() }
+	}
+	return nil
+}
+
+// maskHash returns the hash of a mask generation function; nil for none.
+func maskHash(mgf uint64) func() hash.Hash {
+	t, ok := map[uint64]cryptoki.MechanismType{
+		cryptoki.CKG_MGF1_SHA1: cryptoki.CKM_SHA_1, cryptoki.CKG_MGF1_SHA224: cryptoki.CKM_SHA224,
+		cryptoki.CKG_MGF1_SHA256: cryptoki.CKM_SHA256, cryptoki.CKG_MGF1_SHA384: cryptoki.CKM_SHA384,
+		cryptoki.CKG_MGF1_SHA512: cryptoki.CKM_SHA512, cryptoki.CKG_MGF1_SHA3_224: cryptoki.CKM_SHA3_224,
+		cryptoki.CKG_MGF1_SHA3_256: cryptoki.CKM_SHA3_256, cryptoki.CKG_MGF1_SHA3_384: cryptoki.CKM_SHA3_384,
+		cryptoki.CKG_MGF1_SHA3_512: cryptoki.CKM_SHA3_512,
+	}[mgf]
+	if !ok {
+		return nil
+	}
+	return newHash(t)
+}
+
+// mask is MGF1 of RFC 8017: it exclusive-ors the mask of a seed onto data.
+func mask(data, seed []byte, h hash.Hash) {
+	var counter [4]byte
+	var digest []byte
+	for i := uint32(0); len(data) > 0; i++ {
+		binary.BigEndian.PutUint32(counter[:], i)
+		h.Reset()
+		h.Write(seed)
+		h.Write(counter[:])
+		digest = h.Sum(digest[:0])
+		n := subtle.XORBytes(data, data, digest)
+		data = data[n:]
+	}
+	clear(digest)
+}
+
+// encodePSS is EMSA-PSS-ENCODE of RFC 8017 for a modulus of some bits; the result is as long as the modulus.
+func encodePSS(digest []byte, params cryptoki.PSSParams, bits int) ([]byte, error) {
+	newDigest, newMask := newHash(params.Hash), maskHash(params.MGF)
+	if newDigest == nil || newMask == nil {
+		return nil, fault.New(fault.MechanismParamInvalid, "PSS with %s and mask generation function %d is not supported", params.Hash, params.MGF)
+	}
+	h := newDigest()
+	if len(digest) != h.Size() {
+		return nil, fault.New(fault.DataLenRange, "PSS with %s signs %d bytes, not %d", params.Hash, h.Size(), len(digest))
+	}
+	length := (bits - 1 + 7) / 8
+	if params.SaltLength > uint64(length) || length < h.Size()+int(params.SaltLength)+2 {
+		return nil, fault.New(fault.KeySizeRange, "the key of %d bits is too short for PSS with %s and %d bytes of salt", bits, params.Hash, params.SaltLength)
+	}
+	salt := make([]byte, params.SaltLength)
+	_, _ = rand.Read(salt)
+	h.Write(make([]byte, 8))
+	h.Write(digest)
+	h.Write(salt)
+
+	out := make([]byte, (bits+7)/8)
+	encoded := out[len(out)-length:]
+	block := encoded[:length-h.Size()-1]
+	block[len(block)-len(salt)-1] = 1
+	copy(block[len(block)-len(salt):], salt)
+	seed := h.Sum(nil)
+	mask(block, seed, newMask())
+	block[0] &= 0xff >> (8*length - (bits - 1))
+	copy(encoded[len(block):], seed)
+	encoded[length-1] = 0xbc
+	return out, nil
+}
+
+// decodeOAEP is EME-OAEP-DECODE of RFC 8017. It takes the same time whichever way the padding is wrong. It wipes block.
+func decodeOAEP(block []byte, params cryptoki.OAEPParams) ([]byte, error) {
+	defer clear(block)
+	newDigest, newMask := newHash(params.Hash), maskHash(params.MGF)
+	if newDigest == nil || newMask == nil {
+		return nil, fault.New(fault.MechanismParamInvalid, "OAEP with %s and mask generation function %d is not supported", params.Hash, params.MGF)
+	}
+	h := newDigest()
+	size := h.Size()
+	if len(block) < 2*size+2 {
+		return nil, fault.New(fault.KeySizeRange, "the key of %d bytes is too short for OAEP with %s", len(block), params.Hash)
+	}
+	h.Write(params.Label)
+	label := h.Sum(nil)
+
+	good := subtle.ConstantTimeByteEq(block[0], 0)
+	seed, data := block[1:1+size], block[1+size:]
+	mask(seed, data, newMask())
+	mask(data, seed, newMask())
+	good &= subtle.ConstantTimeCompare(data[:size], label)
+	// The message begins after the first 1; before it are only zeros.
+	rest := data[size:]
+	looking, index := 1, 0
+	for i, b := range rest {
+		one, zero := subtle.ConstantTimeByteEq(b, 1), subtle.ConstantTimeByteEq(b, 0)
+		index = subtle.ConstantTimeSelect(looking&one, i, index)
+		good &= subtle.ConstantTimeSelect(looking, one|zero, 1)
+		looking &^= one
+	}
+	if good&^looking != 1 {
+		return nil, errUndecryptable
+	}
+	return append([]byte(nil), rest[index+1:]...), nil
+}
+
+var errUndecryptable = fault.New(fault.EncryptedDataInvalid, "the data does not decrypt with this key and mechanism")

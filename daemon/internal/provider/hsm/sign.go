@@ -1,0 +1,83 @@
+package hsm
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+)
+
+// Sign signs or computes a MAC in the token.
+func (k *key) Sign(ctx context.Context, m cryptoki.Mechanism, data []byte) ([]byte, error) {
+	const operation = "sign"
+	if err := k.ready(ctx, operation, m, cryptoki.CKF_SIGN); err != nil {
+		return nil, err
+	}
+	return withKey(ctx, k, operation, func(s *session, o *object) ([]byte, error) {
+		data, err := k.signable(o, m, data)
+		if err != nil {
+			return nil, err
+		}
+		signature, err := s.operate(s.SignInit, s.Sign, m, o, data)
+		if params, pss := m.Params.(cryptoki.PSSParams); pss && unsupported(err) && k.provider.traits.rawSign {
+			return k.signPadded(s, o, params, data)
+		}
+		if m.Type == cryptoki.CKM_RSA_X_509 && failed(err) {
+			return nil, fault.New(fault.DataInvalid, "the data is no number below the modulus, or the HSM failed: %w", err)
+		}
+		return signature, err
+	})
+}
+
+// signable checks the data's length: some libraries write past their buffers when it is wrong. It gives what the
+// library is to sign.
+func (k *key) signable(o *object, m cryptoki.Mechanism, data []byte) ([]byte, error) {
+	switch params := m.Params.(type) {
+	case cryptoki.PSSParams:
+		if h := newHash(params.Hash); h != nil && len(data) != h().Size() {
+			return nil, fault.New(fault.DataLenRange, "PSS with %s signs %d bytes, not %d", params.Hash, h().Size(), len(data))
+		}
+		return data, nil
+	}
+	switch m.Type {
+	case cryptoki.CKM_RSA_PKCS:
+		if len(data) > o.size-11 {
+			return nil, fault.New(fault.DataLenRange, "a key of %d bits signs at most %d bytes with CKM_RSA_PKCS, not %d", 8*o.size, o.size-11, len(data))
+		}
+	case cryptoki.CKM_RSA_X_509:
+		if len(data) > o.size {
+			return nil, fault.New(fault.DataLenRange, "a key of %d bits signs at most %d bytes with CKM_RSA_X_509, not %d", 8*o.size, o.size, len(data))
+		}
+		// The standard counts missing bytes as leading zeros; not every token does.
+		return append(make([]byte, o.size-len(data)), data...), nil
+	case cryptoki.CKM_ECDSA:
+		if len(data) == 0 {
+			return nil, fault.New(fault.DataLenRange, "CKM_ECDSA signs a digest, not nothing")
+		}
+		// Only the leading bits count, which is the same signature; tokens differ in what lengths they take.
+		return data[:min(len(data), o.curve.Bytes())], nil
+	}
+	return data, nil
+}
+
+// signPadded signs with PSS parameters that the token itself does not do.
+func (k *key) signPadded(s *session, o *object, params cryptoki.PSSParams, digest []byte) ([]byte, error) {
+	has, err := s.read(o.handle, cryptoki.CKA_MODULUS)
+	if err != nil {
+		return nil, err
+	}
+	modulus := bytes.TrimLeft(has.Bytes(cryptoki.CKA_MODULUS), "\x00")
+	if len(modulus) == 0 {
+		return nil, fault.New(fault.MechanismParamInvalid, "the HSM does not do these PSS parameters and does not show the key's modulus")
+	}
+	bits := 8 * len(modulus)
+	for top := modulus[0]; top < 0x80; top <<= 1 {
+		bits--
+	}
+	block, err := encodePSS(digest, params, bits)
+	if err != nil {
+		return nil, err
+	}
+	return s.operate(s.SignInit, s.Sign, cryptoki.Mechanism{Type: cryptoki.CKM_RSA_X_509}, o, block)
+}
