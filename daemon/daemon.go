@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/application"
+	"github.com/anyhsm/anyhsm/daemon/internal/audit"
+	"github.com/anyhsm/anyhsm/daemon/internal/authn"
+	"github.com/anyhsm/anyhsm/daemon/internal/catalog"
+	"github.com/anyhsm/anyhsm/daemon/internal/config"
+	"github.com/anyhsm/anyhsm/daemon/internal/frontend/admin"
+	"github.com/anyhsm/anyhsm/daemon/internal/keyservice"
+	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
+	"github.com/anyhsm/anyhsm/daemon/internal/policy"
+	"github.com/anyhsm/anyhsm/daemon/internal/seal"
+	"github.com/anyhsm/anyhsm/daemon/internal/server"
+	"github.com/anyhsm/anyhsm/daemon/internal/ticket"
+	"github.com/anyhsm/anyhsm/internal/version"
+)
+
+// daemon is the running daemon with what it must close, in the order in which it was opened.
+type daemon struct {
+	config      config.Config
+	logger      *slog.Logger
+	server      *server.Server
+	certificate *authn.ServerCertificate
+	closers     []func()
+}
+
+// close closes everything in the reverse order.
+func (d *daemon) close() {
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		d.closers[i]()
+	}
+	d.closers = nil
+}
+
+func (d *daemon) onClose(f func()) { d.closers = append(d.closers, f) }
+
+// start opens store, root key, providers, services and listeners, in this order. After an error nothing is open.
+func start(ctx context.Context, c config.Config, logger *slog.Logger) (d *daemon, err error) {
+	d = &daemon{config: c, logger: logger}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	store, root, err := d.openStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	authority, err := authn.OpenAuthority(ctx, store, root)
+	if err != nil {
+		return nil, err
+	}
+	decisions := policy.New(c.Admins, application.Loader(store))
+	if err := decisions.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	uses := audit.NewLog(store, audit.Options{Strict: c.Audit.Strict, Logger: logger})
+	d.onClose(func() {
+		if err := uses.Close(); err != nil {
+			logger.Error("the last audit events could not be written", "error", err)
+		}
+	})
+	keys, err := d.openKeys(ctx, store, root, decisions, uses)
+	if err != nil {
+		return nil, err
+	}
+
+	d.certificate = authn.NewServerCertificate(authority, c.Listen.Advertise)
+	d.server = server.New(server.Options{
+		Unix: c.Listen.Unix, TCP: c.Listen.TCP, Metrics: c.Listen.Metrics,
+		TLS: authn.TLSConfig(authority, d.certificate), Directory: decisions, Health: store.Check, Logger: logger,
+	})
+	admin.Register(d.server, admin.Config{
+		Keys: keys, Applications: application.New(store, decisions, authority, root), Store: store, Authenticator: root,
+		Endpoints: d.endpoints, Listeners: d.listeners,
+		StoreName: c.Store, ConfigFile: c.File, Started: time.Now(),
+	})
+	return d, d.server.Listen()
+}
+
+func (d *daemon) openStore(ctx context.Context) (*keystore.Store, *seal.Root, error) {
+	path := d.config.StorePath()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, nil, fmt.Errorf("cannot make the store's directory: %w; make it, or change store", err)
+	}
+	unlock, err := server.Lock(path+".lock", "the store "+path)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.onClose(unlock)
+	store, err := keystore.Open(ctx, d.config.Store)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.onClose(func() {
+		if err := store.Close(); err != nil {
+			d.logger.Error("the store did not close cleanly", "error", err)
+		}
+	})
+	root, err := d.openRoot(ctx, store)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.onClose(root.Wipe)
+	store.Authenticate(root)
+	return store, root, nil
+}
+
+func (d *daemon) openRoot(ctx context.Context, store *keystore.Store) (*seal.Root, error) {
+	if d.config.RootKey.Passphrase == "" {
+		if err := os.MkdirAll(filepath.Dir(d.config.RootKey.File), 0o700); err != nil {
+			return nil, fmt.Errorf("cannot make the root key's directory: %w; make it, or change root_key.file", err)
+		}
+		return seal.FromFile(ctx, d.config.RootKey.File, store)
+	}
+	passphrase, err := d.config.RootKey.Passphrase.Read()
+	if err != nil {
+		return nil, fmt.Errorf("root_key.passphrase: %w", err)
+	}
+	defer clear(passphrase)
+	return seal.FromPassphrase(ctx, passphrase, store)
+}
+
+func (d *daemon) openKeys(ctx context.Context, store *keystore.Store, root *seal.Root, decisions *policy.Policy, uses *audit.Log) (*keyservice.Service, error) {
+	keyring := seal.NewKeyring(root, func(ctx context.Context, uid string) ([]byte, error) {
+		token, err := store.Token(ctx, uid)
+		return token.SealedKey, err
+	})
+	d.onClose(keyring.Wipe)
+	providers, err := catalog.Open(ctx, d.config, catalog.Environment{Keyring: keyring, Logger: d.logger})
+	if err != nil {
+		return nil, err
+	}
+	d.onClose(func() { catalog.Close(providers, d.logger) })
+	lifetime := time.Duration(d.config.Login.TicketLifetime)
+	return keyservice.New(keyservice.Config{
+		Store: store, Keyring: keyring, Tickets: ticket.NewIssuer(root, lifetime), Policy: decisions, Audit: uses,
+		Providers: providers, DefaultProvider: config.Software,
+		MaxFailed: d.config.Login.MaxFailed, TicketLifetime: lifetime, Logger: d.logger,
+	})
+}
+
+// serve serves until the context ends.
+func (d *daemon) serve(ctx context.Context) error {
+	d.logger.Info("anyhsmd is ready", "version", version.Version, "listeners", d.listeners(), "store", d.config.Store, "config", d.config.File)
+	err := d.server.Serve(ctx)
+	d.logger.Info("anyhsmd ends")
+	return err
+}
+
+func (d *daemon) listeners() []string {
+	addresses := d.server.Addresses()
+	if monitor := d.server.MetricsAddress(); monitor != "" {
+		addresses = append(addresses, "http://"+monitor+"/metrics")
+	}
+	return addresses
+}
+
+// endpoints returns where applications reach the daemon over TCP, by the names that its certificate is for.
+func (d *daemon) endpoints() []string {
+	if d.config.Listen.TCP == "" {
+		return nil
+	}
+	_, port, _ := net.SplitHostPort(d.config.Listen.TCP)
+	var endpoints []string
+	for _, name := range d.certificate.Names() {
+		endpoints = append(endpoints, "tcp://"+net.JoinHostPort(name, port))
+	}
+	return endpoints
+}
+
+// reloadOn gives the listener a new certificate, for the names and with the log level that the configuration has now,
+// at every signal. All else needs a restart.
+func (d *daemon) reloadOn(ctx context.Context, signals <-chan os.Signal, file string, level *slog.LevelVar) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+		}
+		c, err := config.Load(file)
+		if err != nil {
+			d.logger.Error("the configuration was not reloaded; the certificate is renewed with the old one", "error", err)
+			d.certificate.Reload(d.config.Listen.Advertise)
+			continue
+		}
+		setLevel(c.Log, level)
+		d.certificate.Reload(c.Listen.Advertise)
+		d.logger.Info("reloaded certificate and log level", "names", d.certificate.Names())
+	}
+}
