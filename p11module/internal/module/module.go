@@ -3,69 +3,137 @@
 package module
 
 import (
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/p11module/internal/config"
+	"github.com/anyhsm/anyhsm/p11module/internal/daemonclient"
 	"github.com/anyhsm/anyhsm/p11module/internal/session"
 )
 
 // Module is an initialised library.
-type Module struct{}
+type Module struct {
+	client *daemonclient.Client
+	log    *slog.Logger
+	output io.Closer
+	slots  slots
 
-// Open is C_Initialize.
-func Open(reserved string) (*Module, error) { return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
-
-// Close is C_Finalize.
-func (m *Module) Close() {}
-
-// Info is C_GetInfo.
-func (m *Module) Info() Info { return Info{} }
-
-// SlotList is C_GetSlotList.
-func (m *Module) SlotList(tokenPresent bool) ([]uint64, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+	mu       sync.RWMutex
+	sessions map[uint64]*session.Session
+	last     uint64
 }
 
-// SlotInfo is C_GetSlotInfo.
-func (m *Module) SlotInfo(slot uint64) (SlotInfo, error) {
-	return SlotInfo{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+// Open is C_Initialize. It reads the configuration and asks the daemon nothing, so a daemon that is down does not fail
+// it. reserved is C_Initialize's pReserved string, which counts if it is ours.
+func Open(reserved string) (*Module, error) {
+	c, err := config.Load(reserved)
+	if err != nil {
+		complain(err)
+		return nil, err
+	}
+	log, output, err := openLog(c.Log)
+	if err != nil {
+		complain(err)
+		return nil, err
+	}
+	client, err := daemonclient.New(c, log)
+	if err != nil {
+		_ = output.Close()
+		complain(err)
+		return nil, err
+	}
+	log.Info("initialised", "configuration", c.Source, "endpoints", c.Endpoints, "timeout", c.Timeout)
+	m := &Module{client: client, log: log, output: output, sessions: map[uint64]*session.Session{}}
+	// A random start: a handle of before C_Finalize or of another process is not taken for a new one.
+	m.last = rand.Uint64N(1 << 30)
+	m.slots.known = map[uint64]*slot{}
+	return m, nil
 }
 
-// TokenInfo is C_GetTokenInfo.
-func (m *Module) TokenInfo(slot uint64) (TokenInfo, error) {
-	return TokenInfo{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// MechanismList is C_GetMechanismList.
-func (m *Module) MechanismList(slot uint64) ([]cryptoki.MechanismType, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// MechanismInfo is C_GetMechanismInfo.
-func (m *Module) MechanismInfo(slot uint64, t cryptoki.MechanismType) (MechanismInfo, error) {
-	return MechanismInfo{}, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// InitToken is C_InitToken.
-func (m *Module) InitToken(slot uint64, pin []byte, label string) error {
-	return cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-}
-
-// WaitForSlotEvent is C_WaitForSlotEvent.
-func (m *Module) WaitForSlotEvent(flags cryptoki.Flags) (uint64, error) {
-	return 0, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+// Close is C_Finalize: sessions, logins, connections and log are closed and nothing runs on.
+func (m *Module) Close() {
+	m.mu.Lock()
+	open := m.sessions
+	m.sessions = map[uint64]*session.Session{}
+	m.mu.Unlock()
+	for _, s := range open {
+		_ = s.Token().Close(s)
+	}
+	m.client.Close()
+	m.log.Info("finalised")
+	_ = m.output.Close()
 }
 
 // OpenSession is C_OpenSession.
 func (m *Module) OpenSession(slot uint64, flags cryptoki.Flags) (uint64, error) {
-	return 0, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+	found, err := m.slot(slot)
+	if err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	handle := m.nextHandle()
+	s, err := found.token.Open(handle, flags)
+	if err != nil {
+		return 0, err
+	}
+	m.sessions[handle] = s
+	return handle, nil
+}
+
+// nextHandle returns a handle that no open session has. Handles stay below 2^31, are never 0, and come back only
+// after all others were used.
+func (m *Module) nextHandle() uint64 {
+	for {
+		m.last = m.last%(1<<31-1) + 1
+		if m.sessions[m.last] == nil {
+			return m.last
+		}
+	}
 }
 
 // CloseSession is C_CloseSession.
-func (m *Module) CloseSession(handle uint64) error { return cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
+func (m *Module) CloseSession(handle uint64) error {
+	m.mu.Lock()
+	s := m.sessions[handle]
+	delete(m.sessions, handle)
+	m.mu.Unlock()
+	if s == nil {
+		return cryptoki.CKR_SESSION_HANDLE_INVALID
+	}
+	return s.Token().Close(s)
+}
 
 // CloseAllSessions is C_CloseAllSessions.
-func (m *Module) CloseAllSessions(slot uint64) error { return cryptoki.CKR_FUNCTION_NOT_SUPPORTED }
+func (m *Module) CloseAllSessions(slot uint64) error {
+	found, err := m.slot(slot)
+	if err != nil {
+		return err
+	}
+	var closing []*session.Session
+	m.mu.Lock()
+	for handle, s := range m.sessions {
+		if s.Token() == found.token {
+			closing = append(closing, s)
+			delete(m.sessions, handle)
+		}
+	}
+	m.mu.Unlock()
+	for _, s := range closing {
+		_ = found.token.Close(s)
+	}
+	return nil
+}
 
 // Session finds a session by its handle: CKR_SESSION_HANDLE_INVALID if there is none.
 func (m *Module) Session(handle uint64) (*session.Session, error) {
-	return nil, cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if s := m.sessions[handle]; s != nil {
+		return s, nil
+	}
+	return nil, cryptoki.CKR_SESSION_HANDLE_INVALID
 }

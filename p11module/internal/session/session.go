@@ -1,13 +1,33 @@
-// Package session is what an application does in a session: log in, make and find objects, use keys.
+// Package session is what an application does in a session: log in, make and find objects, use keys. All state of
+// sessions, logins and operations is here; the daemon answers calls that are each complete in themselves.
 package session
 
-import "github.com/anyhsm/anyhsm/internal/cryptoki"
+import (
+	"sync"
+	"sync/atomic"
 
-// Query is the room of a caller that only asks for the size (a NULL buffer).
-const Query = -1
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+)
 
-// Session is an open session.
-type Session struct{}
+// Session is an open session. Its mutex is never held during a call to the daemon: an operation that is in such a call
+// is marked busy instead, and another thread that wants it gets CKR_OPERATION_ACTIVE.
+type Session struct {
+	token  *Token
+	handle uint64
+	writes bool
+	// deviceError is ulDeviceError: the number of the last failure's row in the error table (internal/fault).
+	deviceError atomic.Uint64
+
+	mu      sync.Mutex
+	closed  bool
+	find    slot[search]
+	encrypt slot[cipher]
+	decrypt slot[cipher]
+	digest  slot[digestion]
+	sign    slot[signature]
+	verify  slot[verification]
+}
 
 // Info is CK_SESSION_INFO.
 type Info struct {
@@ -17,147 +37,95 @@ type Info struct {
 	DeviceError uint64
 }
 
-// Value is one attribute's value, or why there is none: CKR_ATTRIBUTE_SENSITIVE or CKR_ATTRIBUTE_TYPE_INVALID.
-type Value struct {
-	Data []byte
-	Err  error
+// Handle returns the session's handle.
+func (s *Session) Handle() uint64 { return s.handle }
+
+// Token returns the token that the session is with.
+func (s *Session) Token() *Token { return s.token }
+
+// Info is C_GetSessionInfo.
+func (s *Session) Info() Info {
+	flags := cryptoki.CKF_SERIAL_SESSION
+	if s.writes {
+		flags |= cryptoki.CKF_RW_SESSION
+	}
+	return Info{Slot: s.token.slot, State: s.state(), Flags: flags, DeviceError: s.deviceError.Load()}
 }
 
-const none = cryptoki.CKR_FUNCTION_NOT_SUPPORTED
-
-// Info is C_Info.
-func (s *Session) Info() Info { return Info{} }
-
-// Login is C_Login.
-func (s *Session) Login(user cryptoki.UserType, pin []byte) error { return none }
-
-// Logout is C_Logout.
-func (s *Session) Logout() error { return none }
-
-// InitPIN is C_InitPIN.
-func (s *Session) InitPIN(pin []byte) error { return none }
-
-// SetPIN is C_SetPIN.
-func (s *Session) SetPIN(old, new []byte) error { return none }
-
-// CreateObject is C_CreateObject.
-func (s *Session) CreateObject(template cryptoki.Attributes) (uint64, error) { return 0, none }
-
-// CopyObject is C_CopyObject.
-func (s *Session) CopyObject(object uint64, template cryptoki.Attributes) (uint64, error) {
-	return 0, none
+func (s *Session) state() cryptoki.State {
+	s.token.mu.Lock()
+	login := s.token.login
+	s.token.mu.Unlock()
+	switch {
+	case login.is(cryptoki.CKU_SO):
+		return cryptoki.CKS_RW_SO_FUNCTIONS
+	case login.is(cryptoki.CKU_USER) && s.writes:
+		return cryptoki.CKS_RW_USER_FUNCTIONS
+	case login.is(cryptoki.CKU_USER):
+		return cryptoki.CKS_RO_USER_FUNCTIONS
+	case s.writes:
+		return cryptoki.CKS_RW_PUBLIC_SESSION
+	default:
+		return cryptoki.CKS_RO_PUBLIC_SESSION
+	}
 }
 
-// DestroyObject is C_DestroyObject.
-func (s *Session) DestroyObject(object uint64) error { return none }
-
-// ObjectSize is C_ObjectSize.
-func (s *Session) ObjectSize(object uint64) (uint64, error) { return 0, none }
-
-// Attributes is C_Attributes.
-func (s *Session) Attributes(object uint64, types []cryptoki.AttributeType) ([]Value, error) {
-	return nil, none
+// remember keeps a failure of the daemon or the device for ulDeviceError, and passes the error on.
+func (s *Session) remember(err error) error {
+	if err != nil && fault.RV(err) == cryptoki.CKR_DEVICE_ERROR {
+		s.deviceError.Store(uint64(fault.From(err).Kind))
+	}
+	return err
 }
 
-// SetAttributes is C_SetAttributes.
-func (s *Session) SetAttributes(object uint64, template cryptoki.Attributes) error { return none }
-
-// FindInit is C_FindInit.
-func (s *Session) FindInit(template cryptoki.Attributes) error { return none }
-
-// Find is C_Find.
-func (s *Session) Find(most int) ([]uint64, error) { return nil, none }
-
-// FindFinal is C_FindFinal.
-func (s *Session) FindFinal() error { return none }
-
-// EncryptInit is C_EncryptInit.
-func (s *Session) EncryptInit(m cryptoki.Mechanism, key uint64) error { return none }
-
-// Encrypt is C_Encrypt.
-func (s *Session) Encrypt(data []byte, room int) (out []byte, n int, err error) { return nil, 0, none }
-
-// EncryptUpdate is C_EncryptUpdate.
-func (s *Session) EncryptUpdate(data []byte, room int) (out []byte, n int, err error) {
-	return nil, 0, none
+// end ends all operations of a closed session.
+func (s *Session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.find.cancel()
+	s.encrypt.cancel()
+	s.decrypt.cancel()
+	s.digest.cancel()
+	s.sign.cancel()
+	s.verify.cancel()
 }
 
-// EncryptFinal is C_EncryptFinal.
-func (s *Session) EncryptFinal(room int) (out []byte, n int, err error) { return nil, 0, none }
-
-// DecryptInit is C_DecryptInit.
-func (s *Session) DecryptInit(m cryptoki.Mechanism, key uint64) error { return none }
-
-// Decrypt is C_Decrypt.
-func (s *Session) Decrypt(data []byte, room int) (out []byte, n int, err error) { return nil, 0, none }
-
-// DecryptUpdate is C_DecryptUpdate.
-func (s *Session) DecryptUpdate(data []byte, room int) (out []byte, n int, err error) {
-	return nil, 0, none
+// endPrivate ends the operations that use private keys or list private objects: nobody is logged in any more.
+func (s *Session) endPrivate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.find.cancel()
+	if op := s.encrypt.op; op != nil && op.key.private() {
+		s.encrypt.cancel()
+	}
+	if op := s.decrypt.op; op != nil && op.key.private() {
+		s.decrypt.cancel()
+	}
+	if op := s.sign.op; op != nil && op.key.private() {
+		s.sign.cancel()
+	}
+	if op := s.verify.op; op != nil && op.key.private() {
+		s.verify.cancel()
+	}
 }
 
-// DecryptFinal is C_DecryptFinal.
-func (s *Session) DecryptFinal(room int) (out []byte, n int, err error) { return nil, 0, none }
-
-// DigestInit is C_DigestInit.
-func (s *Session) DigestInit(m cryptoki.Mechanism) error { return none }
-
-// Digest is C_Digest.
-func (s *Session) Digest(data []byte, room int) (out []byte, n int, err error) { return nil, 0, none }
-
-// DigestUpdate is C_DigestUpdate.
-func (s *Session) DigestUpdate(data []byte) error { return none }
-
-// DigestKey is C_DigestKey.
-func (s *Session) DigestKey(key uint64) error { return none }
-
-// DigestFinal is C_DigestFinal.
-func (s *Session) DigestFinal(room int) (out []byte, n int, err error) { return nil, 0, none }
-
-// SignInit is C_SignInit.
-func (s *Session) SignInit(m cryptoki.Mechanism, key uint64) error { return none }
-
-// Sign is C_Sign.
-func (s *Session) Sign(data []byte, room int) (out []byte, n int, err error) { return nil, 0, none }
-
-// SignUpdate is C_SignUpdate.
-func (s *Session) SignUpdate(data []byte) error { return none }
-
-// SignFinal is C_SignFinal.
-func (s *Session) SignFinal(room int) (out []byte, n int, err error) { return nil, 0, none }
-
-// VerifyInit is C_VerifyInit.
-func (s *Session) VerifyInit(m cryptoki.Mechanism, key uint64) error { return none }
-
-// Verify is C_Verify.
-func (s *Session) Verify(data, signature []byte) error { return none }
-
-// VerifyUpdate is C_VerifyUpdate.
-func (s *Session) VerifyUpdate(data []byte) error { return none }
-
-// VerifyFinal is C_VerifyFinal.
-func (s *Session) VerifyFinal(signature []byte) error { return none }
-
-// GenerateKey is C_GenerateKey.
-func (s *Session) GenerateKey(m cryptoki.Mechanism, template cryptoki.Attributes) (uint64, error) {
-	return 0, none
+// Cancel is C_SessionCancel, and what an Init function with a NULL mechanism means. An operation that is not active
+// is no error.
+func (s *Session) Cancel(flags cryptoki.Flags) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for flag, cancel := range map[cryptoki.Flags]func(){
+		cryptoki.CKF_FIND_OBJECTS: s.find.cancel,
+		cryptoki.CKF_ENCRYPT:      s.encrypt.cancel,
+		cryptoki.CKF_DECRYPT:      s.decrypt.cancel,
+		cryptoki.CKF_DIGEST:       s.digest.cancel,
+		cryptoki.CKF_SIGN:         s.sign.cancel,
+		cryptoki.CKF_VERIFY:       s.verify.cancel,
+	} {
+		if flags&flag != 0 {
+			cancel()
+		}
+	}
+	return nil
 }
-
-// GenerateKeyPair is C_GenerateKeyPair.
-func (s *Session) GenerateKeyPair(m cryptoki.Mechanism, public, private cryptoki.Attributes) (pub, priv uint64, err error) {
-	return 0, 0, none
-}
-
-// DeriveKey is C_DeriveKey.
-func (s *Session) DeriveKey(m cryptoki.Mechanism, base uint64, template cryptoki.Attributes) (uint64, error) {
-	return 0, none
-}
-
-// SeedRandom is C_SeedRandom.
-func (s *Session) SeedRandom(seed []byte) error { return none }
-
-// GenerateRandom is C_GenerateRandom.
-func (s *Session) GenerateRandom(n int) ([]byte, error) { return nil, none }
-
-// Cancel is C_Cancel.
-func (s *Session) Cancel(flags cryptoki.Flags) error { return none }

@@ -1,0 +1,243 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
+)
+
+const (
+	// validity is how long the cache is believed after the daemon last confirmed it.
+	validity = time.Second
+	// recent is how young a confirmation must be for "no such object" to be believed: another program may just have
+	// made it.
+	recent = 50 * time.Millisecond
+	// tries bounds how often one call lists objects anew because logins or changes overtook the listing.
+	tries = 4
+)
+
+// cache holds the token's objects that the present login may see, all attributes along. The daemon's answers carry the
+// token's revision: an equal one confirms the cache, another tells that it is stale.
+type cache struct {
+	mu sync.Mutex
+	// epoch counts logins and logouts: answers to calls that began in another one do not count.
+	epoch uint64
+	index index
+	// loaded tells that the index is a whole listing, of this revision.
+	loaded   bool
+	revision uint64
+	// confirmed is when the daemon last said that the index is right; zero if it is known to be stale.
+	confirmed time.Time
+	// newest is the highest revision that an answer told, and when it came: a listing that began later has no lower one.
+	newest   uint64
+	newestAt time.Time
+	flight   *flight
+}
+
+// flight is a listing under way, which others wait for instead of asking as well.
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+func (c *cache) currentEpoch() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.epoch
+}
+
+// drop forgets everything: somebody logged in or out.
+func (c *cache) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+	c.index = newIndex()
+	c.loaded, c.revision, c.confirmed, c.newest = false, 0, time.Time{}, 0
+}
+
+// markStale makes the next look ask.
+func (c *cache) markStale() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.confirmed = time.Time{}
+}
+
+// notice learns from the revision in an answer.
+func (c *cache) notice(at moment, revision uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at.epoch != c.epoch || revision == 0 {
+		return
+	}
+	if revision > c.newest {
+		c.newest, c.newestAt = revision, time.Now()
+	}
+	switch {
+	case !c.loaded:
+	case revision == c.revision && revision >= c.newest:
+		if at.start.After(c.confirmed) {
+			c.confirmed = at.start
+		}
+	case revision > c.revision:
+		c.confirmed = time.Time{}
+	}
+}
+
+// apply puts our own change in. Only if nobody else's came in between is the cache as good as before.
+func (c *cache) apply(at moment, revision uint64, put []*Object, removed ...uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at.epoch != c.epoch {
+		return
+	}
+	for _, o := range put {
+		c.index.put(o)
+	}
+	for _, handle := range removed {
+		c.index.remove(handle)
+	}
+	if revision > c.newest {
+		c.newest, c.newestAt = revision, time.Now()
+	}
+	switch {
+	case !c.loaded || revision == c.revision+1:
+		if c.loaded {
+			c.revision = revision
+		}
+		c.confirmed = at.start
+	case revision != c.revision:
+		c.confirmed = time.Time{}
+	}
+}
+
+// get returns a token object that is known, and since when its state is confirmed.
+func (c *cache) get(handle uint64) (*Object, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index.get(handle), c.confirmed
+}
+
+// ensure makes the cache a whole listing that was right at most `age` ago.
+func (t *Token) ensure(ctx context.Context, age time.Duration) error {
+	c := &t.cache
+	since := time.Now().Add(-age)
+	for try := 0; ; try++ {
+		c.mu.Lock()
+		if c.loaded && (!c.confirmed.Before(since) || try == tries) {
+			c.mu.Unlock()
+			return nil
+		}
+		running := c.flight
+		if running == nil {
+			running = &flight{done: make(chan struct{})}
+			c.flight = running
+			c.mu.Unlock()
+			running.err = t.list(ctx)
+			c.mu.Lock()
+			c.flight = nil
+			c.mu.Unlock()
+			close(running.done)
+			if fault.Is(running.err, fault.UserNotLoggedIn) && try < tries {
+				// The ticket was refused and the login is forgotten: public objects can still be listed.
+				continue
+			}
+			if running.err != nil {
+				return running.err
+			}
+		} else {
+			c.mu.Unlock()
+			select {
+			case <-running.done:
+			case <-ctx.Done():
+				return cryptoki.CKR_DEVICE_ERROR
+			}
+		}
+		if try > 4*tries {
+			return cryptoki.CKR_DEVICE_ERROR
+		}
+	}
+}
+
+// list asks for all objects, or for what changed since the revision that the cache has, page by page.
+func (t *Token) list(ctx context.Context) error {
+	c := &t.cache
+	c.mu.Lock()
+	since := uint64(0)
+	if c.loaded {
+		since = c.revision
+	}
+	c.mu.Unlock()
+	var listing listing
+	page := ""
+	for {
+		answer, at, err := call(t, func(header *anyhsmv1.CallHeader) (*anyhsmv1.ListObjectsResponse, error) {
+			return t.client.Objects.ListObjects(ctx, &anyhsmv1.ListObjectsRequest{
+				Header: header, SinceRevision: since, Page: page,
+			})
+		})
+		if err != nil {
+			return err
+		}
+		if page == "" {
+			listing.at, listing.since = at, since
+			listing.complete = answer.GetComplete() || since == 0
+			listing.revision = answer.GetHeader().GetRevision()
+		} else if at.epoch != listing.at.epoch {
+			// The pages were made for different logins.
+			return nil
+		}
+		for _, m := range answer.GetObjects() {
+			listing.objects = append(listing.objects, tokenObject(m))
+		}
+		listing.removed = append(listing.removed, answer.GetRemoved()...)
+		if page = answer.GetNextPage(); page == "" {
+			c.take(listing)
+			return nil
+		}
+	}
+}
+
+// listing is what ListObjects said.
+type listing struct {
+	at       moment
+	since    uint64
+	revision uint64
+	complete bool
+	objects  []*Object
+	removed  []uint64
+}
+
+// take replaces the cache with a listing or brings it up to date.
+func (c *cache) take(l listing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.at.epoch != c.epoch || !l.complete && (!c.loaded || c.revision < l.since) {
+		return
+	}
+	if c.loaded && l.revision < c.revision && !c.newestAt.Before(l.at.start) {
+		// Our own change overtook the listing.
+		c.confirmed = time.Time{}
+		return
+	}
+	if l.complete {
+		c.index = newIndex()
+	}
+	for _, o := range l.objects {
+		c.index.put(o)
+	}
+	for _, handle := range l.removed {
+		c.index.remove(handle)
+	}
+	c.loaded, c.revision, c.confirmed = true, l.revision, l.at.start
+	switch {
+	case l.revision >= c.newest || c.newestAt.Before(l.at.start):
+		// A lower revision than one told before the listing began: the store was restored.
+		c.newest, c.newestAt = l.revision, l.at.start
+	default:
+		c.confirmed = time.Time{}
+	}
+}
