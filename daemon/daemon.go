@@ -44,24 +44,28 @@ func (d *daemon) close() {
 func (d *daemon) onClose(f func()) { d.closers = append(d.closers, f) }
 
 // start opens store, root key, providers, services and listeners, in this order. After an error nothing is open.
-func start(ctx context.Context, c config.Config, logger *slog.Logger) (d *daemon, err error) {
-	d = &daemon{config: c, logger: logger}
-	defer func() {
-		if err != nil {
-			d.close()
-		}
-	}()
+func start(ctx context.Context, c config.Config, logger *slog.Logger) (*daemon, error) {
+	d := &daemon{config: c, logger: logger}
+	if err := d.open(ctx); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *daemon) open(ctx context.Context) error {
+	c, logger := d.config, d.logger
 	store, root, err := d.openStore(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	authority, err := authn.OpenAuthority(ctx, store, root)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	decisions := policy.New(c.Admins, application.Loader(store))
 	if err := decisions.Refresh(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	uses := audit.NewLog(store, audit.Options{Strict: c.Audit.Strict, Logger: logger})
 	d.onClose(func() {
@@ -71,7 +75,7 @@ func start(ctx context.Context, c config.Config, logger *slog.Logger) (d *daemon
 	})
 	keys, err := d.openKeys(ctx, store, root, decisions, uses)
 	if err != nil {
-		return nil, err
+		return err
 	}
 
 	d.certificate = authn.NewServerCertificate(authority, c.Listen.Advertise)
@@ -84,7 +88,7 @@ func start(ctx context.Context, c config.Config, logger *slog.Logger) (d *daemon
 		Endpoints: d.endpoints, Listeners: d.listeners,
 		StoreName: c.Store, ConfigFile: c.File, Started: time.Now(),
 	})
-	return d, d.server.Listen()
+	return d.server.Listen()
 }
 
 func (d *daemon) openStore(ctx context.Context) (*keystore.Store, *seal.Root, error) {
