@@ -22,6 +22,8 @@ install-packages: ## Install the Debian packages that tests and quickstart use
 	@scripts/install-packages.sh
 
 quickstart: ## A daemon, a key, a certificate and nginx serving HTTPS from it, in one go
+	@scripts/install-packages.sh quickstart
+	@$(MAKE) --no-print-directory build
 	@scripts/quickstart.sh start
 
 quickstart-stop: ## End what quickstart started

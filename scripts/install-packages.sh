@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
 # Installs the Debian packages named below that are missing. Needs root or sudo only if there are any.
+# With the argument "quickstart" only what the quickstart uses.
 set -euo pipefail
 
 packages=(
-	gcc libc6-dev           # the module is cgo
-	softhsm2                # the reference HSM
+	gcc libc6-dev make git  # the module is cgo
 	opensc                  # pkcs11-tool
 	openssl libengine-pkcs11-openssl
 	nginx-light curl
-	openjdk-17-jdk-headless # SunPKCS11 and keytool
-	libp11-kit-dev pkgconf  # the header to compare with
-	gnutls-bin              # p11tool
-	gdb                     # core dumps of a running host
 )
+if [ "${1:-}" != quickstart ]; then
+	packages+=(
+		softhsm2                # the reference HSM
+		openjdk-17-jdk-headless # SunPKCS11 and keytool
+		libp11-kit-dev pkgconf  # the header to compare with
+		gnutls-bin              # p11tool
+		gdb                     # core dumps of a running host
+	)
+fi
 
 # A package counts as there if its command is, so that a machine with another nginx or JDK is left as it is.
 missing=()

@@ -10,10 +10,14 @@ import (
 // SoftHSMLibrary is Debian's SoftHSM.
 const SoftHSMLibrary = "/usr/lib/softhsm/libsofthsm2.so"
 
+// SoftHSMToken and SoftHSMPIN open the token behind the provider hsm directly; SOFTHSM2_CONF is softhsm2.conf in the
+// daemon's directory.
+const SoftHSMToken, SoftHSMPIN = "anyhsm", "softhsm-pin-42"
+
 // softHSM makes a SoftHSM token in the daemon's directory and returns the configuration of a provider on it.
 func (d *Daemon) softHSM() string {
 	d.t.Helper()
-	const label, pin = "anyhsm", "softhsm-pin-42"
+	const label, pin = SoftHSMToken, SoftHSMPIN
 	tokens, configuration := filepath.Join(d.Dir, "softhsm"), filepath.Join(d.Dir, "softhsm2.conf")
 	check(d.t, os.Mkdir(tokens, 0o700))
 	check(d.t, os.WriteFile(configuration, fmt.Appendf(nil, "directories.tokendir = %s\nlog.level = ERROR\n", tokens), 0o600))
