@@ -24,12 +24,16 @@ type access struct {
 }
 
 // enter lets a call of an application in: policy first, which needs no I/O, then the token, then the ticket. The
-// caller may need several operations, such as to create a key and to use the one it is derived from.
+// caller may need several operations, such as to create a key and to use the one it is derived from. Without any it
+// must see the token; what it needs then depends on who is logged in.
 func (s *Service) enter(ctx context.Context, call Call, r *record, operations ...policy.Operation) (access, error) {
 	for _, operation := range operations {
 		if err := s.policy.Allow(call.Caller, call.Token, operation); err != nil {
 			return access{}, err
 		}
+	}
+	if len(operations) == 0 && !s.policy.Visible(call.Caller, call.Token) {
+		return access{}, s.policy.Allow(call.Caller, call.Token, policy.Use)
 	}
 	token, err := s.store.Token(ctx, call.Token)
 	if fault.Is(err, fault.NotFound) {

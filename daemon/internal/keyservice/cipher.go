@@ -94,7 +94,7 @@ func (s *Service) Decrypt(ctx context.Context, call Call, key KeyRef, m cryptoki
 // cipher returns the mechanism that the provider gets: CKM_AES_CBC for the inner blocks of a CKM_AES_CBC_PAD message,
 // and for all of it where the provider does not pad.
 func (s *Service) cipher(ctx context.Context, t target, m cryptoki.Mechanism, use cryptoki.Flags, length int, more bool) (cryptoki.Mechanism, error) {
-	if err := t.backend.limitedData(length); err != nil {
+	if err := t.backend.takes(length); err != nil {
 		return m, err
 	}
 	if more {
@@ -119,7 +119,7 @@ func (s *Service) cipher(ctx context.Context, t target, m cryptoki.Mechanism, us
 			m.Type = cryptoki.CKM_AES_CBC
 		}
 	}
-	return m, s.limited(ctx, t.backend, m.Type, use)
+	return m, s.canUse(ctx, t, m, use)
 }
 
 // pad adds the padding of PKCS#7.

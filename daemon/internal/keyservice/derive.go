@@ -38,7 +38,7 @@ func (s *Service) DeriveKey(ctx context.Context, call Call, m cryptoki.Mechanism
 	if err != nil {
 		return Object{}, Reply{}, err
 	}
-	if err := s.limited(ctx, t.backend, m.Type, cryptoki.CKF_DERIVE); err != nil {
+	if err := s.canUse(ctx, t, m, cryptoki.CKF_DERIVE); err != nil {
 		return Object{}, Reply{}, err
 	}
 	length, _ := attributes.Ulong(cryptoki.CKA_VALUE_LEN)

@@ -35,13 +35,11 @@ func (s *Service) generateKey(ctx context.Context, a *access, r *record, m crypt
 		return Object{}, err
 	}
 	generate := func(ctx context.Context, b *backend, identity provider.Identity) (provider.Generated, error) {
-		if err := s.limited(ctx, b, m.Type, cryptoki.CKF_GENERATE); err != nil {
+		request := provider.GenerateRequest{Identity: identity, Mechanism: m, Private: attributes}
+		if err := s.canGenerate(ctx, b, request); err != nil {
 			return provider.Generated{}, err
 		}
-		if err := s.limitedSize(ctx, b, m.Type, attributes); err != nil {
-			return provider.Generated{}, err
-		}
-		return b.Generate(ctx, provider.GenerateRequest{Identity: identity, Mechanism: m, Private: attributes})
+		return b.Generate(ctx, request)
 	}
 	made, err := s.bear(ctx, a, r, generate, draft{role: "generate secret", attributes: attributes})
 	if err != nil {
@@ -79,13 +77,11 @@ func (s *Service) generateKeyPair(ctx context.Context, a *access, r *record, m c
 		return Object{}, Object{}, err
 	}
 	generate := func(ctx context.Context, b *backend, identity provider.Identity) (provider.Generated, error) {
-		if err := s.limited(ctx, b, m.Type, cryptoki.CKF_GENERATE_KEY_PAIR); err != nil {
+		request := provider.GenerateRequest{Identity: identity, Mechanism: m, Public: open, Private: guarded}
+		if err := s.canGenerate(ctx, b, request); err != nil {
 			return provider.Generated{}, err
 		}
-		if err := s.limitedSize(ctx, b, m.Type, open); err != nil {
-			return provider.Generated{}, err
-		}
-		return b.Generate(ctx, provider.GenerateRequest{Identity: identity, Mechanism: m, Public: open, Private: guarded})
+		return b.Generate(ctx, request)
 	}
 	made, err := s.bear(ctx, a, r, generate,
 		draft{role: "generate public", attributes: open}, draft{role: "generate private", attributes: guarded})

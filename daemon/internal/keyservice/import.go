@@ -16,11 +16,6 @@ func (s *Service) importing(attributes, secret cryptoki.Attributes) maker {
 			s.log.Warn("the provider takes no keys from outside", "provider", b.name, "kind", b.capabilities.Kind, "token", identity.Token)
 			return provider.Generated{}, fault.New(fault.ActionProhibited, "the token's provider takes no keys from outside; generate the key in the token, or use a session object")
 		}
-		if params, ok := attributes.Get(cryptoki.CKA_EC_PARAMS); ok {
-			if err := s.limitedCurve(ctx, b, params); err != nil {
-				return provider.Generated{}, err
-			}
-		}
 		return importer.Import(ctx, identity, append(attributes.Clone(), secret...))
 	}
 }

@@ -1,90 +1,43 @@
 package keyservice
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
-	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
-// limited refuses what a provider does not do. The log line names the provider, which the application never learns.
-func (s *Service) limited(ctx context.Context, b *backend, m cryptoki.MechanismType, use cryptoki.Flags) error {
-	if b.capabilities.Can(m, use) {
-		return nil
-	}
-	s.log.LogAttrs(ctx, slog.LevelWarn, "the provider does not have this mechanism for this use",
-		slog.String("provider", b.name), slog.String("kind", b.capabilities.Kind),
-		slog.String("mechanism", m.String()), slog.String("use", useName(use)))
-	return fault.New(fault.MechanismInvalid, "the token's provider does not %s with %v; C_GetMechanismList tells what the token has", useName(use), m)
+// canUse refuses what a key's provider does not do.
+func (s *Service) canUse(ctx context.Context, t target, m cryptoki.Mechanism, use cryptoki.Flags) error {
+	keyType, _ := t.Attributes.KeyType()
+	return s.limit(ctx, t.backend, m, t.backend.capabilities.CheckUse(m, use, keyType))
 }
 
-// limitedSize refuses a new key whose size or curve a provider does not have.
-func (s *Service) limitedSize(ctx context.Context, b *backend, m cryptoki.MechanismType, attributes cryptoki.Attributes) error {
-	if params, ok := attributes.Get(cryptoki.CKA_EC_PARAMS); ok {
-		return s.limitedCurve(ctx, b, params)
-	}
-	row, ok := b.rows[m]
-	if !ok || row.MaxSize == 0 {
-		return nil
-	}
-	size, known := attributes.Ulong(cryptoki.CKA_MODULUS_BITS)
-	if !known {
-		if size, known = attributes.Ulong(cryptoki.CKA_VALUE_LEN); known && m == cryptoki.CKM_GENERIC_SECRET_KEY_GEN {
-			size *= 8
-		}
-	}
-	if known && (size < row.MinSize || size > row.MaxSize) {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "the provider has no keys of this size",
-			slog.String("provider", b.name), slog.String("mechanism", m.String()),
-			slog.Uint64("size", size), slog.Uint64("min", row.MinSize), slog.Uint64("max", row.MaxSize))
-		return fault.New(fault.KeySizeRange, "the token's provider makes keys of %d to %d with %v, not of %d; choose a size within", row.MinSize, row.MaxSize, m, size)
-	}
-	return nil
+// canGenerate refuses a new key that a provider does not make.
+func (s *Service) canGenerate(ctx context.Context, b *backend, request provider.GenerateRequest) error {
+	return s.limit(ctx, b, request.Mechanism, b.capabilities.CheckGenerate(request))
 }
 
-func (s *Service) limitedCurve(ctx context.Context, b *backend, params []byte) error {
-	c, err := curve.Parse(params)
-	if err != nil {
-		return err
-	}
-	if len(b.capabilities.Curves) == 0 {
+// limit logs what a provider does not do, with the provider's name: the application, which gets the CK_RV alone, cannot
+// tell that another provider would.
+func (s *Service) limit(ctx context.Context, b *backend, m cryptoki.Mechanism, err error) error {
+	if err == nil {
 		return nil
 	}
-	for _, have := range b.capabilities.Curves {
-		if bytes.Equal(have, c.Params) {
-			return nil
-		}
+	switch fault.From(err).Kind {
+	case fault.MechanismInvalid, fault.MechanismParamInvalid, fault.KeySizeRange, fault.CurveNotSupported:
+		s.log.LogAttrs(ctx, slog.LevelWarn, "a limit of the provider", slog.String("provider", b.name),
+			slog.String("kind", b.capabilities.Kind), slog.String("mechanism", m.Type.String()), slog.String("limit", err.Error()))
 	}
-	s.log.LogAttrs(ctx, slog.LevelWarn, "the provider does not have this curve",
-		slog.String("provider", b.name), slog.String("curve", c.Name))
-	return fault.New(fault.CurveNotSupported, "the token's provider does not have the curve %s; choose another", c.Name)
+	return err
 }
 
-// limitedData refuses input that is larger than a provider takes.
-func (b *backend) limitedData(length int) error {
+// takes refuses input that is larger than a provider takes.
+func (b *backend) takes(length int) error {
 	if limit := b.capabilities.MaxData; limit > 0 && length > limit {
 		return fault.New(fault.DataLenRange, "the token's provider takes at most %d bytes in one operation, not %d; use a mechanism that hashes", limit, length)
 	}
 	return nil
-}
-
-func useName(use cryptoki.Flags) string {
-	switch use {
-	case cryptoki.CKF_SIGN:
-		return "sign"
-	case cryptoki.CKF_VERIFY:
-		return "verify"
-	case cryptoki.CKF_ENCRYPT:
-		return "encrypt"
-	case cryptoki.CKF_DECRYPT:
-		return "decrypt"
-	case cryptoki.CKF_DERIVE:
-		return "derive"
-	case cryptoki.CKF_GENERATE, cryptoki.CKF_GENERATE_KEY_PAIR:
-		return "generate"
-	}
-	return "work"
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 )
 
+const pending = cryptoki.CKR_FUNCTION_NOT_SUPPORTED
+
 // CreateToken makes an initialised token.
 func (s *Service) CreateToken(ctx context.Context, call Call, token NewToken) (TokenSummary, error) {
 	return TokenSummary{}, pending

@@ -36,7 +36,7 @@ func (s *Service) Sign(ctx context.Context, call Call, key KeyRef, m cryptoki.Me
 	if err != nil {
 		return nil, Reply{}, err
 	}
-	input, err := s.signInput(ctx, t, m, data, hashed)
+	raw, input, err := s.signInput(ctx, t, m, data, hashed)
 	if err != nil {
 		return nil, Reply{}, err
 	}
@@ -44,68 +44,39 @@ func (s *Service) Sign(ctx context.Context, call Call, key KeyRef, m cryptoki.Me
 	if err := s.confirm(ctx, a, t, m, data); err != nil {
 		return nil, Reply{}, err
 	}
-	signature, err = signer.Sign(ctx, input.mechanism, input.data)
-	if err != nil {
-		return nil, Reply{}, err
-	}
-	return input.cut(signature), a.reply, nil
+	signature, err = signer.Sign(ctx, raw, input)
+	return signature, a.reply, err
 }
 
-// signInput is what a provider's Signer gets.
-type signInput struct {
-	mechanism cryptoki.Mechanism
-	data      []byte
-	// length is that of a MAC which is cut short; 0 for all of it.
-	length int
-}
-
-func (i signInput) cut(signature []byte) []byte {
-	if i.length > 0 && i.length < len(signature) {
-		return signature[:i.length]
-	}
-	return signature
-}
-
-// signInput turns a mechanism that an application knows into one that a provider does: hashing ones are hashed here
-// and reduced, a CKM_SHAx_HMAC_GENERAL is a CKM_SHAx_HMAC cut short.
-func (s *Service) signInput(ctx context.Context, t target, m cryptoki.Mechanism, data []byte, hashed bool) (signInput, error) {
+// signInput turns a mechanism that an application knows into one that a provider does: what hashes is hashed here and
+// reduced.
+func (s *Service) signInput(ctx context.Context, t target, m cryptoki.Mechanism, data []byte, hashed bool) (raw cryptoki.Mechanism, input []byte, err error) {
 	info, ok := mechanism.Lookup(m.Type)
-	if !ok {
-		return signInput{}, cryptoki.CKR_MECHANISM_INVALID
+	switch limit := mechanism.MaxInput(m, cryptoki.CKF_SIGN, t.Attributes); {
+	case !ok:
+		return m, nil, cryptoki.CKR_MECHANISM_INVALID
+	case hashed && !info.Hashing():
+		return m, nil, fault.New(fault.ArgumentsBad, "%v does not hash, so its data cannot be hashed already; send the data", m.Type)
+	case !hashed && len(data) > limit:
+		return m, nil, fault.New(fault.DataLenRange, "%v takes at most %d bytes with this key, not %d; hash the data first", m.Type, limit, len(data))
 	}
-	in := signInput{mechanism: m, data: data}
-	if general, ok := m.Params.(cryptoki.MACGeneralParams); ok && info.Base != m.Type {
-		in.mechanism, in.length = cryptoki.Mechanism{Type: info.Base}, int(general.Length)
-		info.Base, info.Hash = m.Type, 0
-	}
-	switch {
-	case info.Hash != 0 && info.Base != m.Type:
-		digest := data
+	raw, input = m, data
+	if info.Hashing() {
 		if !hashed {
-			if digest, ok = sum(info.Hash, data); !ok {
-				return signInput{}, cryptoki.CKR_MECHANISM_INVALID
-			}
+			input = sum(info.Hash, data)
 		}
-		var err error
-		if in.mechanism, in.data, err = mechanism.Reduce(m, digest); err != nil {
-			return signInput{}, err
+		if raw, input, err = mechanism.Reduce(m, input); err != nil {
+			return m, nil, err
 		}
-	case hashed:
-		return signInput{}, fault.New(fault.ArgumentsBad, "%v does not hash, so its data cannot be hashed already; send the data", m.Type)
-	case len(data) > mechanism.MaxInput(m, cryptoki.CKF_SIGN, t.Attributes):
-		return signInput{}, fault.New(fault.DataLenRange, "%v takes at most %d bytes with this key, not %d; hash the data first", m.Type, mechanism.MaxInput(m, cryptoki.CKF_SIGN, t.Attributes), len(data))
 	}
-	if err := s.limited(ctx, t.backend, in.mechanism.Type, cryptoki.CKF_SIGN); err != nil {
-		return signInput{}, err
+	if err := s.canUse(ctx, t, raw, cryptoki.CKF_SIGN); err != nil {
+		return m, nil, err
 	}
-	return in, t.backend.limitedData(len(in.data))
+	return raw, input, t.backend.takes(len(input))
 }
 
-func sum(h crypto.Hash, data []byte) ([]byte, bool) {
-	if !h.Available() {
-		return nil, false
-	}
+func sum(h crypto.Hash, data []byte) []byte {
 	digest := h.New()
 	digest.Write(data)
-	return digest.Sum(nil), true
+	return digest.Sum(nil)
 }

@@ -35,15 +35,14 @@ func (s *Service) Verify(ctx context.Context, call Call, key KeyRef, m cryptoki.
 	if err != nil {
 		return Reply{}, err
 	}
-	input, err := s.signInput(ctx, t, m, data, false)
+	raw, input, err := s.signInput(ctx, t, m, data, false)
 	if err != nil {
 		return Reply{}, err
 	}
-	right, err := signer.Sign(ctx, input.mechanism, input.data)
+	right, err := signer.Sign(ctx, raw, input)
 	if err != nil {
 		return Reply{}, err
 	}
-	right = input.cut(right)
 	switch {
 	case len(signature) != len(right):
 		return Reply{}, cryptoki.CKR_SIGNATURE_LEN_RANGE
@@ -59,12 +58,8 @@ func verifyPublic(t target, m cryptoki.Mechanism, data, signature []byte) error 
 	if err != nil {
 		return err
 	}
-	if info, ok := mechanism.Lookup(m.Type); ok && info.Hash != 0 && info.Base != m.Type {
-		digest, ok := sum(info.Hash, data)
-		if !ok {
-			return cryptoki.CKR_MECHANISM_INVALID
-		}
-		if m, data, err = mechanism.Reduce(m, digest); err != nil {
+	if info, ok := mechanism.Lookup(m.Type); ok && info.Hashing() {
+		if m, data, err = mechanism.Reduce(m, sum(info.Hash, data)); err != nil {
 			return err
 		}
 	}
