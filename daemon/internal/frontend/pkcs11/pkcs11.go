@@ -1,0 +1,54 @@
+// Package pkcs11 is the front end of the module: it decodes calls of proto/anyhsm/v1 (token, object, crypto), hands
+// them to keyservice and encodes the answers, nothing else. Errors leave as they are; the server turns them into
+// statuses.
+package pkcs11
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/authn"
+	"github.com/anyhsm/anyhsm/daemon/internal/keyservice"
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/wire"
+	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
+)
+
+// Register registers the services that the module calls.
+func Register(registrar grpc.ServiceRegistrar, keys *keyservice.Service) {
+	anyhsmv1.RegisterTokenServiceServer(registrar, tokenServer{keys: keys})
+	anyhsmv1.RegisterObjectServiceServer(registrar, objectServer{keys: keys})
+	anyhsmv1.RegisterCryptoServiceServer(registrar, cryptoServer{keys: keys})
+}
+
+// call makes keyservice's call of a request's header.
+func call(ctx context.Context, header *anyhsmv1.CallHeader) keyservice.Call {
+	return keyservice.Call{
+		Caller: authn.FromContext(ctx), Token: header.GetToken(), Ticket: header.GetTicket(),
+		ContextTicket: header.GetContextTicket(), RequestID: header.GetRequestId(),
+	}
+}
+
+func reply(r keyservice.Reply) *anyhsmv1.ReplyHeader {
+	return &anyhsmv1.ReplyHeader{Revision: r.Revision, Ticket: r.Ticket}
+}
+
+func reference(key *anyhsmv1.KeyReference) keyservice.KeyRef {
+	return keyservice.KeyRef{Object: key.GetObject(), Sealed: key.GetSealed()}
+}
+
+func mechanism(m *anyhsmv1.Mechanism) (cryptoki.Mechanism, error) {
+	if m == nil {
+		return cryptoki.Mechanism{}, fault.New(fault.MechanismInvalid, "the request names no mechanism; give one")
+	}
+	return wire.MechanismFromProto(m)
+}
+
+func object(o keyservice.Object) *anyhsmv1.Object {
+	return &anyhsmv1.Object{
+		Id: o.ID, Attributes: wire.AttributesToProto(o.Attributes), Sealed: o.Sealed,
+		Secret: wire.AttributesToProto(o.Secret),
+	}
+}
