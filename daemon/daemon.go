@@ -15,6 +15,7 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/catalog"
 	"github.com/anyhsm/anyhsm/daemon/internal/config"
 	"github.com/anyhsm/anyhsm/daemon/internal/frontend/admin"
+	"github.com/anyhsm/anyhsm/daemon/internal/frontend/pkcs11"
 	"github.com/anyhsm/anyhsm/daemon/internal/keyservice"
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/policy"
@@ -83,6 +84,7 @@ func (d *daemon) open(ctx context.Context) error {
 		Unix: c.Listen.Unix, TCP: c.Listen.TCP, Metrics: c.Listen.Metrics,
 		TLS: authn.TLSConfig(authority, d.certificate), Directory: decisions, Health: store.Check, Logger: logger,
 	})
+	pkcs11.Register(d.server, keys)
 	admin.Register(d.server, admin.Config{
 		Keys: keys, Applications: application.New(store, decisions, authority, root), Store: store, Authenticator: root,
 		Endpoints: d.endpoints, Listeners: d.listeners,
