@@ -40,19 +40,11 @@ func (c Capabilities) CheckUse(m cryptoki.Mechanism, use cryptoki.Flags, key cry
 	if row.Hashes != nil && !slices.Contains(row.Hashes, hash) {
 		return fault.New(fault.MechanismParamInvalid, "provider %s does %s not with %s", c.Kind, m.Type, hash)
 	}
-	if row.SameMGF && mgf != maskOf[hash] {
+	data, _ := mechanism.HashOf(hash)
+	if generator, _ := mechanism.MGFHash(mgf); row.SameMGF && generator != data {
 		return fault.New(fault.MechanismParamInvalid, "provider %s does %s only with one hash for data and mask", c.Kind, m.Type)
 	}
 	return nil
-}
-
-// maskOf maps a hash to the mask generation function on it.
-var maskOf = map[cryptoki.MechanismType]uint64{
-	cryptoki.CKM_SHA_1: cryptoki.CKG_MGF1_SHA1, cryptoki.CKM_SHA224: cryptoki.CKG_MGF1_SHA224,
-	cryptoki.CKM_SHA256: cryptoki.CKG_MGF1_SHA256, cryptoki.CKM_SHA384: cryptoki.CKG_MGF1_SHA384,
-	cryptoki.CKM_SHA512: cryptoki.CKG_MGF1_SHA512, cryptoki.CKM_SHA3_224: cryptoki.CKG_MGF1_SHA3_224,
-	cryptoki.CKM_SHA3_256: cryptoki.CKG_MGF1_SHA3_256, cryptoki.CKM_SHA3_384: cryptoki.CKG_MGF1_SHA3_384,
-	cryptoki.CKM_SHA3_512: cryptoki.CKG_MGF1_SHA3_512,
 }
 
 // CheckGenerate tells why a provider with these capabilities does not make a key: the mechanism is not one of its own,
@@ -79,12 +71,16 @@ func (c Capabilities) CheckGenerate(request GenerateRequest) error {
 	if row.Type == cryptoki.CKM_GENERIC_SECRET_KEY_GEN {
 		return row.checkSize(min(length, row.MaxSize)*8, "bits")
 	}
+	if length%8 != 0 {
+		return fault.New(fault.AttributeValueInvalid, "an AES key has 16, 24 or 32 bytes, not %d", length)
+	}
 	return row.checkSize(length, "bytes")
 }
 
 func (m Mechanism) checkSize(size uint64, unit string) error {
 	if size < m.MinSize || size > m.MaxSize {
-		return fault.New(fault.KeySizeRange, "%s takes %d to %d %s here, not %d", m.Type, m.MinSize, m.MaxSize, unit, size)
+		// C_GenerateKey and C_GenerateKeyPair have no CKR_KEY_SIZE_RANGE.
+		return fault.New(fault.AttributeValueInvalid, "%s takes %d to %d %s here, not %d", m.Type, m.MinSize, m.MaxSize, unit, size)
 	}
 	return nil
 }

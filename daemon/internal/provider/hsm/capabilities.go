@@ -8,6 +8,7 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
 )
 
 // traits is what we know of a token beyond the table of its mechanisms.
@@ -20,6 +21,7 @@ type traits struct {
 
 const (
 	sign     = cryptoki.CKF_SIGN
+	mac      = cryptoki.CKF_SIGN | cryptoki.CKF_VERIFY
 	decrypt  = cryptoki.CKF_DECRYPT
 	cipher   = cryptoki.CKF_ENCRYPT | cryptoki.CKF_DECRYPT
 	derive   = cryptoki.CKF_DERIVE
@@ -31,10 +33,10 @@ const (
 // table. A token's own limits narrow them.
 var supported = []provider.Mechanism{
 	{Type: cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN, MinSize: 2048, MaxSize: 8192, Flags: pair},
-	{Type: cryptoki.CKM_RSA_PKCS, MinSize: 2048, MaxSize: 8192, Flags: sign | decrypt},
-	{Type: cryptoki.CKM_RSA_X_509, MinSize: 2048, MaxSize: 8192, Flags: sign | decrypt},
-	{Type: cryptoki.CKM_RSA_PKCS_PSS, MinSize: 2048, MaxSize: 8192, Flags: sign},
-	{Type: cryptoki.CKM_RSA_PKCS_OAEP, MinSize: 2048, MaxSize: 8192, Flags: decrypt},
+	{Type: cryptoki.CKM_RSA_PKCS, MinSize: 1024, MaxSize: 8192, Flags: sign | decrypt},
+	{Type: cryptoki.CKM_RSA_X_509, MinSize: 1024, MaxSize: 8192, Flags: sign | decrypt},
+	{Type: cryptoki.CKM_RSA_PKCS_PSS, MinSize: 1024, MaxSize: 8192, Flags: sign},
+	{Type: cryptoki.CKM_RSA_PKCS_OAEP, MinSize: 1024, MaxSize: 8192, Flags: decrypt},
 	{Type: cryptoki.CKM_EC_KEY_PAIR_GEN, Flags: pair},
 	{Type: cryptoki.CKM_ECDSA, Flags: sign},
 	{Type: cryptoki.CKM_ECDH1_DERIVE, Flags: derive},
@@ -47,15 +49,15 @@ var supported = []provider.Mechanism{
 	{Type: cryptoki.CKM_AES_CTR, MinSize: 16, MaxSize: 32, Flags: cipher},
 	{Type: cryptoki.CKM_AES_GCM, MinSize: 16, MaxSize: 32, Flags: cipher},
 	{Type: cryptoki.CKM_GENERIC_SECRET_KEY_GEN, MinSize: 8, MaxSize: 8 * maxSecret, Flags: generate},
-	{Type: cryptoki.CKM_SHA_1_HMAC, MinSize: 1, MaxSize: maxSecret, Flags: sign},
-	{Type: cryptoki.CKM_SHA224_HMAC, MinSize: 1, MaxSize: maxSecret, Flags: sign},
-	{Type: cryptoki.CKM_SHA256_HMAC, MinSize: 1, MaxSize: maxSecret, Flags: sign},
-	{Type: cryptoki.CKM_SHA384_HMAC, MinSize: 1, MaxSize: maxSecret, Flags: sign},
-	{Type: cryptoki.CKM_SHA512_HMAC, MinSize: 1, MaxSize: maxSecret, Flags: sign},
+	{Type: cryptoki.CKM_SHA_1_HMAC, MinSize: 8, MaxSize: 8 * maxSecret, Flags: mac},
+	{Type: cryptoki.CKM_SHA224_HMAC, MinSize: 8, MaxSize: 8 * maxSecret, Flags: mac},
+	{Type: cryptoki.CKM_SHA256_HMAC, MinSize: 8, MaxSize: 8 * maxSecret, Flags: mac},
+	{Type: cryptoki.CKM_SHA384_HMAC, MinSize: 8, MaxSize: 8 * maxSecret, Flags: mac},
+	{Type: cryptoki.CKM_SHA512_HMAC, MinSize: 8, MaxSize: 8 * maxSecret, Flags: mac},
 }
 
 // maxSecret is the length of the longest generic secret in bytes.
-const maxSecret = 512
+const maxSecret = 4096
 
 // examine asks the token what it can do.
 func (p *Provider) examine(s *session) error {
@@ -107,13 +109,13 @@ func (p *Provider) examine(s *session) error {
 			}
 			// What the probe found, not what the token says: tokens count curves that they do not have.
 			m.MinSize, m.MaxSize = uint64(weierstrass[0].Bits), uint64(weierstrass[len(weierstrass)-1].Bits)
-			m.Flags |= cryptoki.CKF_EC_F_P | cryptoki.CKF_EC_NAMEDCURVE | cryptoki.CKF_EC_UNCOMPRESS
+			m.Flags |= cryptoki.CKF_EC_F_P | cryptoki.CKF_EC_OID | cryptoki.CKF_EC_UNCOMPRESS
 		case cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN, cryptoki.CKM_EDDSA:
 			if len(edwards) == 0 {
 				continue
 			}
 			m.MinSize, m.MaxSize = uint64(edwards[0].Bits), uint64(edwards[len(edwards)-1].Bits)
-			m.Flags |= cryptoki.CKF_EC_NAMEDCURVE
+			m.Flags |= cryptoki.CKF_EC_OID
 		default:
 			m = narrow(m, info)
 		}
@@ -145,6 +147,9 @@ func narrow(m provider.Mechanism, info pkcs11.MechanismInfo) provider.Mechanism 
 		if most >= 128 {
 			least, most = (least+7)/8, most/8
 		}
+	default:
+		// HMAC: the standard says bytes, our table has bits as for the generic secrets that are its keys.
+		least, most = 8*least, 8*most
 	}
 	if least > m.MinSize {
 		m.MinSize = least
@@ -259,8 +264,12 @@ func (p *Provider) probeHashes(s *session, c *provider.Capabilities) error {
 // probeHash tries a padding with a hash; the error is nil if the token does it.
 func (s *session) probeHash(t, hash cryptoki.MechanismType, mgf uint64, key *object) error {
 	if t == cryptoki.CKM_RSA_PKCS_PSS {
+		size := 0
+		if h, ok := mechanism.HashOf(hash); ok {
+			size = h.Size()
+		}
 		m := cryptoki.Mechanism{Type: t, Params: cryptoki.PSSParams{Hash: hash, MGF: mgf, SaltLength: 20}}
-		_, err := s.operate(s.SignInit, s.Sign, m, key, make([]byte, newHash(hash)().Size()))
+		_, err := s.operate(s.SignInit, s.Sign, m, key, make([]byte, size))
 		return err
 	}
 	m := cryptoki.Mechanism{Type: t, Params: cryptoki.OAEPParams{Hash: hash, MGF: mgf}}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
 )
 
 // Derive computes an ECDH secret in the token. The token makes a session object of it, which is read and destroyed. The
@@ -71,13 +72,6 @@ func (s *session) agree(o *object, point []byte) ([]byte, error) {
 	return append(make([]byte, o.curve.Bytes()-len(secret)), secret...), nil
 }
 
-// kdfs are the X9.63 key derivation functions.
-var kdfs = map[uint64]cryptoki.MechanismType{
-	cryptoki.CKD_SHA1_KDF: cryptoki.CKM_SHA_1, cryptoki.CKD_SHA224_KDF: cryptoki.CKM_SHA224,
-	cryptoki.CKD_SHA256_KDF: cryptoki.CKM_SHA256, cryptoki.CKD_SHA384_KDF: cryptoki.CKM_SHA384,
-	cryptoki.CKD_SHA512_KDF: cryptoki.CKM_SHA512,
-}
-
 // maxDerived is more than any key that is derived has.
 const maxDerived = 64 << 10
 
@@ -93,26 +87,32 @@ func stretch(secret []byte, params cryptoki.ECDH1Params, length int) ([]byte, er
 		// The standard takes bytes from the leading end away.
 		return append([]byte(nil), secret[len(secret)-length:]...), nil
 	}
-	newDigest := newHash(kdfs[params.KDF])
-	if newDigest == nil {
+	digest, sp800, ok := mechanism.KDFHash(params.KDF)
+	if !ok {
 		return nil, fault.New(fault.MechanismParamInvalid, "key derivation function %d is not supported", params.KDF)
 	}
 	if length == 0 {
-		length = len(secret)
+		length = digest.Size()
 	}
 	if length > maxDerived {
 		return nil, fault.New(fault.KeySizeRange, "%d bytes are more than can be derived here", length)
 	}
-	return x963(newDigest(), secret, params.SharedData, length), nil
+	return derived(digest.New(), sp800, secret, params.SharedData, length), nil
 }
 
-// x963 is the key derivation function of ANSI X9.63.
-func x963(h hash.Hash, secret, shared []byte, length int) []byte {
+// derived is the key derivation function of ANSI X9.63, or of SP 800-56A, which counts before the secret.
+func derived(h hash.Hash, sp800 bool, secret, shared []byte, length int) []byte {
 	out := make([]byte, 0, length+h.Size())
 	for i := uint32(1); len(out) < length; i++ {
+		counter := binary.BigEndian.AppendUint32(nil, i)
 		h.Reset()
+		if sp800 {
+			h.Write(counter)
+		}
 		h.Write(secret)
-		h.Write(binary.BigEndian.AppendUint32(nil, i))
+		if !sp800 {
+			h.Write(counter)
+		}
 		h.Write(shared)
 		out = h.Sum(out)
 	}

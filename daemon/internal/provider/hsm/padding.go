@@ -2,59 +2,26 @@ package hsm
 
 import (
 	"crypto/rand"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha3"
-	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/binary"
 	"hash"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
 )
 
 // Real tokens do PSS and OAEP with few parameters: SoftHSM does OAEP with SHA-1 and no label only. Where the token
 // also does raw RSA, the padding is done here and the key never leaves it.
 
-// newHash returns the hash that a digest mechanism names; nil for none.
-func newHash(t cryptoki.MechanismType) func() hash.Hash {
-	switch t {
-	case cryptoki.CKM_SHA_1:
-		return sha1.New
-	case cryptoki.CKM_SHA224:
-		return sha256.New224
-	case cryptoki.CKM_SHA256:
-		return sha256.New
-	case cryptoki.CKM_SHA384:
-		return sha512.New384
-	case cryptoki.CKM_SHA512:
-		return sha512.New
-	case cryptoki.CKM_SHA3_224:
-		return func() hash.Hash { return sha3.New224() }
-	case cryptoki.CKM_SHA3_256:
-		return func() hash.Hash { return sha3.New256() }
-	case cryptoki.CKM_SHA3_384:
-		return func() hash.Hash { return sha3.New384() }
-	case cryptoki.CKM_SHA3_512:
-		return func() hash.Hash { return sha3.New512() }
+// hashesOf returns the hash of the data and the one of the mask.
+func hashesOf(digest cryptoki.MechanismType, mgf uint64) (hash.Hash, hash.Hash, error) {
+	h, known := mechanism.NewHash(digest)
+	generator, ok := mechanism.MGFHash(mgf)
+	if !known || !ok {
+		return nil, nil, fault.New(fault.MechanismParamInvalid, "the padding with %s and mask generation function %d is not supported", digest, mgf)
 	}
-	return nil
-}
-
-// maskHash returns the hash of a mask generation function; nil for none.
-func maskHash(mgf uint64) func() hash.Hash {
-	t, ok := map[uint64]cryptoki.MechanismType{
-		cryptoki.CKG_MGF1_SHA1: cryptoki.CKM_SHA_1, cryptoki.CKG_MGF1_SHA224: cryptoki.CKM_SHA224,
-		cryptoki.CKG_MGF1_SHA256: cryptoki.CKM_SHA256, cryptoki.CKG_MGF1_SHA384: cryptoki.CKM_SHA384,
-		cryptoki.CKG_MGF1_SHA512: cryptoki.CKM_SHA512, cryptoki.CKG_MGF1_SHA3_224: cryptoki.CKM_SHA3_224,
-		cryptoki.CKG_MGF1_SHA3_256: cryptoki.CKM_SHA3_256, cryptoki.CKG_MGF1_SHA3_384: cryptoki.CKM_SHA3_384,
-		cryptoki.CKG_MGF1_SHA3_512: cryptoki.CKM_SHA3_512,
-	}[mgf]
-	if !ok {
-		return nil
-	}
-	return newHash(t)
+	return h, generator.New(), nil
 }
 
 // mask is MGF1 of RFC 8017: it exclusive-ors the mask of a seed onto data.
@@ -75,11 +42,10 @@ func mask(data, seed []byte, h hash.Hash) {
 
 // encodePSS is EMSA-PSS-ENCODE of RFC 8017 for a modulus of some bits; the result is as long as the modulus.
 func encodePSS(digest []byte, params cryptoki.PSSParams, bits int) ([]byte, error) {
-	newDigest, newMask := newHash(params.Hash), maskHash(params.MGF)
-	if newDigest == nil || newMask == nil {
-		return nil, fault.New(fault.MechanismParamInvalid, "PSS with %s and mask generation function %d is not supported", params.Hash, params.MGF)
+	h, generator, err := hashesOf(params.Hash, params.MGF)
+	if err != nil {
+		return nil, err
 	}
-	h := newDigest()
 	if len(digest) != h.Size() {
 		return nil, fault.New(fault.DataLenRange, "PSS with %s signs %d bytes, not %d", params.Hash, h.Size(), len(digest))
 	}
@@ -99,7 +65,7 @@ func encodePSS(digest []byte, params cryptoki.PSSParams, bits int) ([]byte, erro
 	block[len(block)-len(salt)-1] = 1
 	copy(block[len(block)-len(salt):], salt)
 	seed := h.Sum(nil)
-	mask(block, seed, newMask())
+	mask(block, seed, generator)
 	block[0] &= 0xff >> (8*length - (bits - 1))
 	copy(encoded[len(block):], seed)
 	encoded[length-1] = 0xbc
@@ -109,11 +75,10 @@ func encodePSS(digest []byte, params cryptoki.PSSParams, bits int) ([]byte, erro
 // decodeOAEP is EME-OAEP-DECODE of RFC 8017. It takes the same time whichever way the padding is wrong. It wipes block.
 func decodeOAEP(block []byte, params cryptoki.OAEPParams) ([]byte, error) {
 	defer clear(block)
-	newDigest, newMask := newHash(params.Hash), maskHash(params.MGF)
-	if newDigest == nil || newMask == nil {
-		return nil, fault.New(fault.MechanismParamInvalid, "OAEP with %s and mask generation function %d is not supported", params.Hash, params.MGF)
+	h, generator, err := hashesOf(params.Hash, params.MGF)
+	if err != nil {
+		return nil, err
 	}
-	h := newDigest()
 	size := h.Size()
 	if len(block) < 2*size+2 {
 		return nil, fault.New(fault.KeySizeRange, "the key of %d bytes is too short for OAEP with %s", len(block), params.Hash)
@@ -123,8 +88,8 @@ func decodeOAEP(block []byte, params cryptoki.OAEPParams) ([]byte, error) {
 
 	good := subtle.ConstantTimeByteEq(block[0], 0)
 	seed, data := block[1:1+size], block[1+size:]
-	mask(seed, data, newMask())
-	mask(data, seed, newMask())
+	mask(seed, data, generator)
+	mask(data, seed, generator)
 	good &= subtle.ConstantTimeCompare(data[:size], label)
 	// The message begins after the first 1; before it are only zeros.
 	rest := data[size:]

@@ -6,6 +6,7 @@ import (
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
 )
 
 // Sign signs or computes a MAC in the token.
@@ -35,8 +36,8 @@ func (k *key) Sign(ctx context.Context, m cryptoki.Mechanism, data []byte) ([]by
 func (k *key) signable(o *object, m cryptoki.Mechanism, data []byte) ([]byte, error) {
 	switch params := m.Params.(type) {
 	case cryptoki.PSSParams:
-		if h := newHash(params.Hash); h != nil && len(data) != h().Size() {
-			return nil, fault.New(fault.DataLenRange, "PSS with %s signs %d bytes, not %d", params.Hash, h().Size(), len(data))
+		if h, ok := mechanism.HashOf(params.Hash); !ok || len(data) != h.Size() {
+			return nil, fault.New(fault.DataLenRange, "PSS with %s does not sign %d bytes; pass the whole digest", params.Hash, len(data))
 		}
 		return data, nil
 	}
