@@ -2,7 +2,6 @@ package keystore
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
@@ -18,9 +17,10 @@ type Tx struct {
 	// Event is the event that Change will write; complete it with what is known only now, such as the object's uid.
 	Event *audit.Event
 
-	ctx  context.Context
-	auth audit.Authenticator
-	now  time.Time
+	ctx        context.Context
+	statements *repeated
+	auth       audit.Authenticator
+	now        time.Time
 }
 
 // Change runs do in one transaction with the record of the request and the audit event. It returns do's response,
@@ -96,14 +96,9 @@ func (tx *Tx) number(sequence string) (uint64, error) {
 	return next - 1, nil
 }
 
-// executor is what a transaction has beyond a querier.
-type executor interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}
-
 // run runs a statement and returns how many rows it changed.
 func (tx *Tx) run(query string, args ...any) (int64, error) {
-	result, err := tx.q.(executor).ExecContext(tx.ctx, tx.engine.bind(query), args...)
+	result, err := tx.statements.ExecContext(tx.ctx, tx.engine.bind(query), args...)
 	if err != nil {
 		return 0, tx.engine.fault(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -51,57 +50,6 @@ func (r *Reader) Meta(ctx context.Context, key string) ([]byte, error) {
 	var value []byte
 	_, err := r.one(ctx, `SELECT value FROM meta WHERE name = ?`, []any{key}, &value)
 	return value, err
-}
-
-// prepared keeps the statements that a pool has run: there are few, and parsing one costs more than running it.
-type prepared struct {
-	db         *sql.DB
-	mu         sync.RWMutex
-	statements map[string]*sql.Stmt
-}
-
-func newPrepared(db *sql.DB) *prepared {
-	return &prepared{db: db, statements: map[string]*sql.Stmt{}}
-}
-
-func (p *prepared) statement(ctx context.Context, query string) (*sql.Stmt, error) {
-	p.mu.RLock()
-	statement, ok := p.statements[query]
-	p.mu.RUnlock()
-	if ok {
-		return statement, nil
-	}
-	// The database is asked without the lock; of two that prepare the same statement the second is dropped.
-	fresh, err := p.db.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if statement, ok := p.statements[query]; ok {
-		fresh.Close()
-		return statement, nil
-	}
-	p.statements[query] = fresh
-	return fresh, nil
-}
-
-// QueryContext implements querier.
-func (p *prepared) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	statement, err := p.statement(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return statement.QueryContext(ctx, args...)
-}
-
-// QueryRowContext implements querier.
-func (p *prepared) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	statement, err := p.statement(ctx, query)
-	if err != nil {
-		return p.db.QueryRowContext(ctx, query, args...) // a Row with the error
-	}
-	return statement.QueryRowContext(ctx, args...)
 }
 
 func notFound(what, name string) error {

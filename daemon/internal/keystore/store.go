@@ -130,7 +130,11 @@ func (s *Store) transact(ctx context.Context, f func(tx *Tx) error) error {
 		return s.engine.fault(err)
 	}
 	defer begun.Rollback()
-	tx := &Tx{Reader: Reader{q: begun, engine: s.engine}, ctx: ctx, auth: s.auth, now: s.now().UTC().Truncate(time.Microsecond)}
+	statements := &repeated{Tx: begun, statements: map[string]*sql.Stmt{}}
+	tx := &Tx{
+		Reader: Reader{q: statements, engine: s.engine},
+		ctx:    ctx, statements: statements, auth: s.auth, now: s.now().UTC().Truncate(time.Microsecond),
+	}
 	if err := f(tx); err != nil {
 		return err
 	}
