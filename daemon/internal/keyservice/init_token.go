@@ -162,14 +162,12 @@ func (s *Service) destroyKeys(ctx context.Context, token string) (map[uint64]boo
 		return nil, err
 	}
 	for _, o := range objects {
-		if o.Provider != "" {
-			b, err := s.backend(o.Provider)
-			if err != nil {
-				return nil, err
-			}
-			if err := destroyKey(ctx, target{Object: o, backend: b}); err != nil {
-				return nil, err
-			}
+		b, err := s.backendOf(o)
+		if err != nil {
+			return nil, err
+		}
+		if err := destroyKey(ctx, target{Object: o, backend: b}); err != nil {
+			return nil, err
 		}
 		destroyed[o.ID] = true
 	}
@@ -179,7 +177,7 @@ func (s *Service) destroyKeys(ctx context.Context, token string) (map[uint64]boo
 // destroyLate destroys keys whose objects are gone already.
 func (s *Service) destroyLate(ctx context.Context, objects []keystore.Object) {
 	for _, o := range objects {
-		if b, err := s.backend(o.Provider); err == nil {
+		if b, err := s.backendOf(o); err == nil {
 			s.orphaned(ctx, target{Object: o, backend: b}, nil)
 		}
 	}

@@ -35,10 +35,16 @@ func (s *Service) resolve(ctx context.Context, a access, ref KeyRef, r *record) 
 	if err := a.mayTouch(t.Attributes); err != nil {
 		return target{}, err
 	}
-	if t.Provider != "" {
-		t.backend, err = s.backend(t.Provider)
-	}
+	t.backend, err = s.backendOf(t.Object)
 	return t, err
+}
+
+// backendOf returns the provider behind an object, nil if there is none.
+func (s *Service) backendOf(o keystore.Object) (*backend, error) {
+	if o.Provider == "" || o.Provider == covered {
+		return nil, nil
+	}
+	return s.backend(o.Provider)
 }
 
 // resolveKey finds a key for an operation.

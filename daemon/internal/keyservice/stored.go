@@ -7,6 +7,10 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 )
 
+// covered stands where the provider's name would: the reference is the object's own value, sealed. No provider can have
+// such a name.
+const covered = "(sealed)"
+
 // load reads a token object.
 func (s *Service) load(ctx context.Context, token string, id uint64) (keystore.Object, error) {
 	o, err := s.store.Object(ctx, token, id)
@@ -17,14 +21,14 @@ func (s *Service) load(ctx context.Context, token string, id uint64) (keystore.O
 }
 
 // cover seals what a private data object holds, so that the store never has it in clear: such objects keep passwords
-// and the like. The sealed value takes the place of a key reference; no provider is behind it.
+// and the like.
 func (s *Service) cover(ctx context.Context, o *keystore.Object) error {
 	if !isPrivateData(o.Attributes) {
 		return nil
 	}
 	value, ok := o.Attributes.Get(cryptoki.CKA_VALUE)
 	if !ok {
-		o.Ref = nil
+		o.Provider, o.Ref = "", nil
 		return nil
 	}
 	sealed, err := s.keyring.Seal(ctx, o.Token, value, dataAAD(o.UID))
@@ -33,13 +37,13 @@ func (s *Service) cover(ctx context.Context, o *keystore.Object) error {
 	}
 	o.Attributes = o.Attributes.Clone()
 	o.Attributes.Remove(cryptoki.CKA_VALUE)
-	o.Ref = sealed
+	o.Provider, o.Ref = covered, sealed
 	return nil
 }
 
 // uncover undoes cover.
 func (s *Service) uncover(ctx context.Context, o *keystore.Object) error {
-	if !isPrivateData(o.Attributes) || len(o.Ref) == 0 {
+	if o.Provider != covered {
 		return nil
 	}
 	value, err := s.keyring.Open(ctx, o.Token, o.Ref, dataAAD(o.UID))
@@ -47,7 +51,7 @@ func (s *Service) uncover(ctx context.Context, o *keystore.Object) error {
 		return err
 	}
 	o.Attributes.Set(cryptoki.Bytes(cryptoki.CKA_VALUE, value))
-	o.Ref = nil
+	o.Provider, o.Ref = "", nil
 	return nil
 }
 

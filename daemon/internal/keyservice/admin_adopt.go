@@ -1,0 +1,222 @@
+package keyservice
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/object"
+)
+
+// AdoptKeys takes keys and certificates that already are in a provider into a token, with their labels and ids. What is
+// known already is left alone, so it can be called again at any time. Each key is a change of its own: where one fails,
+// those before it are adopted.
+func (s *Service) AdoptKeys(ctx context.Context, call Call, adoption Adoption) (adopted []KeySummary, known []string, err error) {
+	a, b, err := s.adopter(ctx, call, adoption)
+	if err != nil {
+		return nil, nil, err
+	}
+	wanted := slices.Clone(adoption.References)
+	err = eachFound(ctx, b, func(found provider.Found) error {
+		if !adoption.All {
+			at := slices.Index(wanted, found.Name)
+			if at < 0 {
+				return nil
+			}
+			wanted = slices.Delete(wanted, at, at+1)
+		}
+		keys, err := s.adopt(ctx, a, b, found)
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			known = append(known, found.Name)
+		}
+		adopted = append(adopted, keys...)
+		return nil
+	})
+	if err == nil && !adoption.All && len(wanted) > 0 {
+		err = fault.New(fault.NotFound, "provider %s has no key %s; see anyhsm provider list --keys %s", b.name, strings.Join(wanted, ", "), b.name)
+	}
+	return adopted, known, settle(err)
+}
+
+// adopter checks what can be known before the provider is asked. A refusal is recorded.
+func (s *Service) adopter(ctx context.Context, call Call, adoption Adoption) (a access, b *backend, err error) {
+	r := begin(call, "key.adopt")
+	defer func() {
+		if err != nil {
+			s.end(ctx, r, &err)
+		}
+	}()
+	if a, err = s.admit(ctx, call, r); err != nil {
+		return a, nil, err
+	}
+	if !adoption.All && len(adoption.References) == 0 {
+		return a, nil, fault.New(fault.InvalidInput, "there is no key to adopt; name keys, or ask for all")
+	}
+	if adoption.Provider == "" {
+		adoption.Provider = a.token.Provider
+	}
+	b, err = s.lister(adoption.Provider)
+	return a, b, err
+}
+
+// lister returns a provider that can list what it holds.
+func (s *Service) lister(name string) (*backend, error) {
+	b, ok := s.providers[name]
+	if !ok {
+		return nil, fault.New(fault.NotFound, "there is no provider %q; see anyhsm provider list", name)
+	}
+	if _, ok := b.Provider.(provider.Lister); !ok {
+		return nil, fault.New(fault.FunctionNotSupported, "provider %s keeps no keys of its own to list; its keys are those of the tokens", name)
+	}
+	return b, nil
+}
+
+// maxPages bounds a provider that never ends its list.
+const maxPages = 100_000
+
+func eachFound(ctx context.Context, b *backend, do func(provider.Found) error) error {
+	lister := b.Provider.(provider.Lister)
+	page := ""
+	for range maxPages {
+		found, next, err := lister.List(ctx, page)
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			if err := do(f); err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		page = next
+	}
+	return fault.New(fault.FunctionFailed, "the list of provider %s does not end after %d pages; look at the provider", b.name, maxPages)
+}
+
+// adopt makes the objects of one key; none if it is known already.
+func (s *Service) adopt(ctx context.Context, a access, b *backend, found provider.Found) (keys []KeySummary, err error) {
+	call := a.call
+	if call.RequestID != "" {
+		call.RequestID += " " + found.Name
+	}
+	a.call = call
+	r := begin(call, "key.adopt")
+	r.event.Detail = b.name + " " + found.Name
+	var before []born
+	replayed, err := s.replay(ctx, call, r, &before)
+	if err != nil {
+		return nil, err
+	}
+	if !replayed {
+		if known, err := s.knows(ctx, a.token.UID, b, found); err != nil || known {
+			return nil, err
+		}
+	}
+	defer s.end(ctx, r, &err)
+	drafts, err := adoptable(b, found)
+	if err != nil {
+		return nil, err
+	}
+	made, err := s.bear(ctx, &a, r, nil, drafts...)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range made {
+		k, err := s.summaryOf(ctx, a, m)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// knows tells whether a key has an object already, in whichever token, or a certificate in this one.
+func (s *Service) knows(ctx context.Context, token string, b *backend, found provider.Found) (bool, error) {
+	for _, attributes := range found.Objects {
+		class, _ := attributes.Class()
+		switch {
+		case class == cryptoki.CKO_PRIVATE_KEY || class == cryptoki.CKO_SECRET_KEY:
+			_, err := s.store.ObjectByRef(ctx, b.name, found.Ref)
+			if fault.Is(err, fault.ObjectHandleInvalid) {
+				return false, nil
+			}
+			return err == nil, err
+		case class == cryptoki.CKO_CERTIFICATE && len(found.Objects) == 1:
+			certificates, err := s.store.Objects(ctx, keystore.ObjectQuery{Token: token, Class: &class})
+			return slices.ContainsFunc(certificates, func(o keystore.Object) bool {
+				return bytes.Equal(o.Attributes.Bytes(cryptoki.CKA_VALUE), attributes.Bytes(cryptoki.CKA_VALUE))
+			}), err
+		}
+	}
+	return false, nil
+}
+
+// adoptable makes the drafts of a key that was found: the key itself with its reference, and a public key beside each
+// private one.
+func adoptable(b *backend, found provider.Found) ([]draft, error) {
+	var drafts []draft
+	referenced, public := false, false
+	for i, attributes := range found.Objects {
+		class, ok := attributes.Class()
+		if !ok {
+			return nil, fault.New(fault.FunctionFailed, "provider %s lists %q without its class; look at the key there", b.name, found.Name)
+		}
+		d := draft{role: fmt.Sprintf("adopt %s %s %d", b.name, found.Name, i), attributes: settled(attributes, class)}
+		if holdsSecret(d.attributes) {
+			if referenced {
+				return nil, fault.New(fault.FunctionFailed, "provider %s lists %q as two keys; look at the key there", b.name, found.Name)
+			}
+			d.provider, d.ref, referenced = b.name, found.Ref, true
+		}
+		public = public || class == cryptoki.CKO_PUBLIC_KEY
+		drafts = append(drafts, d)
+	}
+	for _, d := range drafts {
+		if public {
+			break
+		}
+		if half, ok := object.PublicFromPrivate(d.attributes); ok {
+			drafts = append(drafts, draft{role: fmt.Sprintf("adopt %s %s public", b.name, found.Name), attributes: half})
+			break
+		}
+	}
+	if len(drafts) == 0 {
+		return nil, fault.New(fault.FunctionFailed, "provider %s lists %q without any object; look at the key there", b.name, found.Name)
+	}
+	return drafts, nil
+}
+
+// settled gives a foreign object what ours always have, and takes out what is not the provider's to say.
+func settled(attributes cryptoki.Attributes, class cryptoki.ObjectClass) cryptoki.Attributes {
+	open, secret := object.Split(attributes.Clone())
+	wipe(secret)
+	open.Remove(cryptoki.CKA_UNIQUE_ID)
+	open.Set(cryptoki.Bool(cryptoki.CKA_TOKEN, true))
+	private := class == cryptoki.CKO_PRIVATE_KEY || class == cryptoki.CKO_SECRET_KEY
+	defaults := cryptoki.Attributes{
+		cryptoki.Bool(cryptoki.CKA_PRIVATE, private), cryptoki.Bool(cryptoki.CKA_MODIFIABLE, true),
+		cryptoki.Bool(cryptoki.CKA_COPYABLE, true), cryptoki.Bool(cryptoki.CKA_DESTROYABLE, true),
+		cryptoki.String(cryptoki.CKA_LABEL, ""),
+	}
+	if private {
+		defaults = append(defaults, cryptoki.Bool(cryptoki.CKA_SENSITIVE, true), cryptoki.Bool(cryptoki.CKA_EXTRACTABLE, false))
+	}
+	for _, d := range defaults {
+		if !open.Has(d.Type) {
+			open.Set(d)
+		}
+	}
+	return open
+}

@@ -1,0 +1,147 @@
+package keyservice
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"time"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/curve"
+	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/object"
+	"github.com/anyhsm/anyhsm/internal/softkey"
+)
+
+// CheckProvider exercises a provider: its health, its random numbers, and a key that is made, used and destroyed. The
+// signature is verified here, not by the provider.
+func (s *Service) CheckProvider(ctx context.Context, call Call, name string) (results []CheckResult, err error) {
+	r := begin(call, "provider.check")
+	r.event.Detail = name
+	defer s.end(ctx, r, &err)
+
+	if err := administrator(call); err != nil {
+		return nil, err
+	}
+	b, ok := s.providers[name]
+	if !ok {
+		return nil, fault.New(fault.NotFound, "there is no provider %q; see anyhsm provider list", name)
+	}
+	step := func(name string, do func() (detail string, err error)) bool {
+		began := time.Now()
+		detail, err := do()
+		if err != nil {
+			detail = settle(err).Error()
+		}
+		results = append(results, CheckResult{Name: name, Passed: err == nil, Detail: detail, Duration: time.Since(began)})
+		return err == nil
+	}
+	if _, ok := b.Provider.(provider.HealthChecker); ok {
+		step("health", func() (string, error) { return "", health(ctx, b) })
+	}
+	if source, ok := b.Provider.(provider.RandomSource); ok {
+		step("random", func() (string, error) { return "", checkRandom(ctx, source) })
+	}
+	s.checkKey(ctx, b, step)
+	return results, nil
+}
+
+func checkRandom(ctx context.Context, source provider.RandomSource) error {
+	one, err := source.Random(ctx, 32)
+	if err != nil {
+		return err
+	}
+	other, err := source.Random(ctx, 32)
+	if err == nil && (len(one) != 32 || bytes.Equal(one, other)) {
+		err = fault.New(fault.FunctionFailed, "the provider's random numbers are no 32 bytes, or the same twice; do not use it")
+	}
+	return err
+}
+
+// checkKey makes a key, signs with it and destroys it.
+func (s *Service) checkKey(ctx context.Context, b *backend, step func(string, func() (string, error)) bool) {
+	var made target
+	var public cryptoki.Attributes
+	passed := step("generate", func() (detail string, err error) {
+		made, public, detail, err = s.makeCheckKey(ctx, b)
+		return detail, err
+	})
+	if !passed || made.backend == nil {
+		return
+	}
+	m := cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}
+	if keyType, _ := public.KeyType(); keyType == cryptoki.CKK_RSA {
+		m.Type = cryptoki.CKM_RSA_PKCS
+	}
+	digest := sha256.Sum256([]byte("anyhsm provider check"))
+	var signature []byte
+	passed = step("sign", func() (string, error) {
+		signer, err := open[provider.Signer](ctx, made, "sign")
+		if err != nil {
+			return "", err
+		}
+		signature, err = signer.Sign(ctx, m, digest[:])
+		return m.Type.String(), err
+	})
+	if passed {
+		step("verify", func() (string, error) {
+			key, err := softkey.FromAttributes(public)
+			if err != nil {
+				return "", err
+			}
+			return "", key.Verify(m, digest[:], signature)
+		})
+	}
+	if b.capabilities.Keeps {
+		step("destroy", func() (string, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+			defer cancel()
+			return "", destroyKey(ctx, made)
+		})
+	}
+}
+
+// makeCheckKey makes a key that becomes no object; a target without a backend if that is not possible without leaving
+// something behind.
+func (s *Service) makeCheckKey(ctx context.Context, b *backend) (key target, public cryptoki.Attributes, detail string, err error) {
+	if _, ok := b.Provider.(provider.Destroyer); b.capabilities.Keeps && !ok {
+		return key, nil, "left out: the provider cannot destroy keys, so the check's key would stay", nil
+	}
+	tokens, err := s.store.Tokens(ctx)
+	if err != nil {
+		return key, nil, "", err
+	}
+	if len(tokens) == 0 {
+		return key, nil, "left out: there is no token yet to make a key for; run anyhsm token create", nil
+	}
+	p256, _ := curve.ByName("P-256")
+	order := onCurve(cryptoki.CKM_EC_KEY_PAIR_GEN, p256)
+	if !b.capabilities.Can(order.mechanism, cryptoki.CKF_GENERATE_KEY_PAIR) {
+		if order, err = parseSpec("rsa:2048"); err != nil {
+			return key, nil, "", err
+		}
+	}
+	open, private, err := order.templates("anyhsm check", nil, nil, false)
+	if err != nil {
+		return key, nil, "", err
+	}
+	request := provider.GenerateRequest{
+		Identity:  provider.Identity{UID: identify(Call{}, "", ""), Token: tokens[0].UID, Session: b.name == Software},
+		Mechanism: cryptoki.Mechanism{Type: order.mechanism},
+	}
+	if request.Public, request.Private, err = object.NewKeyPair(request.Mechanism, open, private); err != nil {
+		return key, nil, "", err
+	}
+	if err := b.capabilities.CheckGenerate(request); err != nil {
+		return key, nil, "", err
+	}
+	generated, err := b.Generate(ctx, request)
+	if err != nil {
+		return key, nil, "", err
+	}
+	public, private = object.Complete(request.Public, request.Private, generated.Public)
+	key.UID, key.Token, key.Attributes = request.Identity.UID, request.Identity.Token, private
+	key.Provider, key.Ref, key.backend, key.session = b.name, generated.Ref, b, request.Identity.Session
+	return key, public, order.mechanism.String(), nil
+}
