@@ -84,6 +84,9 @@ func (d *daemon) open(ctx context.Context) error {
 		Unix: c.Listen.Unix, TCP: c.Listen.TCP, Metrics: c.Listen.Metrics,
 		TLS: authn.TLSConfig(authority, d.certificate), Directory: decisions, Health: store.Check, Logger: logger,
 	})
+	d.server.Metrics().Gauge("anyhsm_audit_queue_events", "Key uses that wait to be written to the audit log.", func() float64 {
+		return float64(uses.Queued())
+	})
 	pkcs11.Register(d.server, keys)
 	admin.Register(d.server, admin.Config{
 		Keys: keys, Applications: application.New(store, decisions, authority, root), Store: store, Authenticator: root,
