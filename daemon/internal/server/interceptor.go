@@ -24,9 +24,8 @@ const healthPrefix = "/grpc.health.v1.Health/"
 
 // chain holds the interceptors, from the outermost: observe, translate, recover, version, caller.
 type chain struct {
-	options   Options
-	metrics   *Metrics
-	strangers *strangers
+	options Options
+	metrics *Metrics
 }
 
 // observed is what the inner interceptors tell the outermost.
@@ -149,9 +148,6 @@ func (c chain) caller(ctx context.Context, request any, info *grpc.UnaryServerIn
 	}
 	if seen, ok := ctx.Value(observedKey{}).(*observed); ok {
 		seen.caller = caller
-	}
-	if !caller.Known() && info.FullMethod == anyhsmv1.TokenService_ListSlots_FullMethodName {
-		c.strangers.note(caller)
 	}
 	return handler(authn.WithCaller(ctx, caller), request)
 }

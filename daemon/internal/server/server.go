@@ -64,7 +64,7 @@ func New(options Options) *Server {
 		options.Grace = defaultGrace
 	}
 	s := &Server{options: options, metrics: newMetrics(), health: health.NewServer()}
-	c := chain{options: options, metrics: s.metrics, strangers: newStrangers(options.Logger)}
+	c := chain{options: options, metrics: s.metrics}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(authn.NewCredentials(options.TLS)),
 		grpc.MaxRecvMsgSize(wire.MaxMessage),

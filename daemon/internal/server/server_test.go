@@ -374,19 +374,6 @@ func TestOversizeMessage(t *testing.T) {
 	}
 }
 
-func TestStrangersAreLoggedOnce(t *testing.T) {
-	f := start(t, nil)
-	connection := f.unix(t)
-	for range 3 {
-		if _, err := slots(outgoing(t), connection); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := strings.Count(f.log.String(), "belongs to no application sees no slots"); n != 1 {
-		t.Errorf("logged %d times", n)
-	}
-}
-
 func TestRequestsAreLoggedWithoutPayload(t *testing.T) {
 	f := start(t, nil)
 	_, err := anyhsmv1.NewCryptoServiceClient(f.unix(t)).Sign(outgoing(t), &anyhsmv1.SignRequest{
