@@ -142,9 +142,14 @@ func (s *Session) Logout() error {
 }
 
 // forgetLogin ends the login: private session objects are destroyed, handles of private objects end, operations with
-// private keys too.
+// private keys too. Where nobody was logged in all stays: p11tool opens and closes a session for each object, and the
+// cache must outlive that.
 func (t *Token) forgetLogin() {
 	t.mu.Lock()
+	if !t.login.in {
+		t.mu.Unlock()
+		return
+	}
 	if t.login.stopTimer != nil {
 		t.login.stopTimer()
 	}

@@ -58,6 +58,7 @@ func (t *Token) Update(facts *Facts) {
 	old := t.facts.Swap(facts)
 	if old.UID != facts.UID {
 		t.forgetLogin()
+		t.cache.drop()
 	}
 }
 
