@@ -38,6 +38,9 @@ var kinds = []struct{ prefix, goType string }{
 // named are the types that get a table of names.
 var named = []string{"RV", "ObjectClass", "AttributeType", "KeyType", "MechanismType"}
 
+// deprecated are older spellings of values that the standard names otherwise today; people read the newer ones.
+var deprecated = map[string]bool{"CKA_ECDSA_PARAMS": true, "CKK_ECDSA": true, "CKM_ECDSA_KEY_PAIR_GEN": true}
+
 // suffix is C's mark of an unsigned long behind a number.
 var suffix = regexp.MustCompile(`([0-9A-Fa-f])UL\b`)
 
@@ -79,7 +82,7 @@ func generate(header []byte) []byte {
 				value = strings.ReplaceAll(value, "CKF_ARRAY_ATTRIBUTE", "AttributeType(CKF_ARRAY_ATTRIBUTE)")
 			}
 			constants[kind.goType] = append(constants[kind.goType], fmt.Sprintf("\t%s %s = %s\n", name, kind.goType, value))
-			if key := kind.goType + value; !alias && !taken[key] {
+			if key := kind.goType + value; !alias && !taken[key] && !deprecated[name] {
 				taken[key] = true
 				names[kind.goType] = append(names[kind.goType], fmt.Sprintf("\t%s: %q,\n", name, name))
 			}
