@@ -68,6 +68,7 @@ func (d *daemon) open(ctx context.Context) error {
 	if err := decisions.Refresh(ctx); err != nil {
 		return err
 	}
+	d.keepFresh(decisions)
 	uses := audit.NewLog(store, audit.Options{Strict: c.Audit.Strict, Logger: logger})
 	d.onClose(func() {
 		if err := uses.Close(); err != nil {
@@ -94,6 +95,34 @@ func (d *daemon) open(ctx context.Context) error {
 		StoreName: c.Store, ConfigFile: c.File, Started: time.Now(),
 	})
 	return d.server.Listen()
+}
+
+// refreshInterval is how often the policy is loaded anew without a reason: should a refresh after a change have failed,
+// or somebody else have changed the store, it takes effect then.
+const refreshInterval = 15 * time.Second
+
+func (d *daemon) keepFresh(decisions *policy.Policy) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	d.onClose(func() {
+		stop()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(refreshInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			if err := decisions.Refresh(ctx); err != nil {
+				d.logger.Error("the policy could not be refreshed; the last one stays in force", "error", err)
+			}
+		}
+	}()
 }
 
 func (d *daemon) openStore(ctx context.Context) (*keystore.Store, *seal.Root, error) {

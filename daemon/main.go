@@ -76,6 +76,8 @@ func serve(file string, check bool, stdout, stderr io.Writer) error {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	// A second signal ends the daemon at once.
+	context.AfterFunc(ctx, stop)
 	d, err := start(ctx, c, logger)
 	if err != nil {
 		return err

@@ -52,7 +52,34 @@ func (c *Credentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.Auth
 	if c.tls == nil {
 		return nil, nil, errors.New("authn: a connection that is no Unix socket came in, but there is no TLS configuration")
 	}
-	return c.tls.ServerHandshake(conn)
+	secured, info, err := c.tls.ServerHandshake(conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	if state, ok := info.(credentials.TLSInfo); ok && len(state.State.PeerCertificates) == 0 {
+		secured = &strangerConn{Conn: secured, left: strangerBytes}
+	}
+	return secured, info, nil
+}
+
+// strangerBytes is what a connection without a client certificate may send altogether: enough to enroll a few times,
+// too little to fill the daemon's memory with large messages.
+const strangerBytes = 256 << 10
+
+// strangerConn ends when its bytes are used up.
+type strangerConn struct {
+	net.Conn
+	left int
+}
+
+// Read implements net.Conn; gRPC reads from one goroutine.
+func (c *strangerConn) Read(b []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errors.New("authn: a connection without a client certificate sent too much")
+	}
+	n, err := c.Conn.Read(b[:min(len(b), c.left)])
+	c.left -= n
+	return n, err
 }
 
 func peerOf(socket *net.UnixConn) (UnixPeer, error) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/authn"
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -78,9 +79,15 @@ func New(admins []string, load Loader) *Policy {
 	return p
 }
 
+// refreshTime is how long a refresh may take.
+const refreshTime = 10 * time.Second
+
 // Refresh loads the facts anew. Whoever changes applications, grants or tokens calls it before answering, so that a
-// revoked grant is gone when the answer says so.
+// revoked grant is gone when the answer says so. A caller who gives up does not stop it: the change is made, and must
+// take effect.
 func (p *Policy) Refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTime)
+	defer cancel()
 	// One at a time: of two loads that overlap, the older could otherwise be stored last.
 	p.refresh.Lock()
 	defer p.refresh.Unlock()

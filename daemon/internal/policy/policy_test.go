@@ -140,6 +140,15 @@ func TestRefreshTakesEffectAtOnce(t *testing.T) {
 	}
 }
 
+func TestRefreshDoesNotEndWithTheCaller(t *testing.T) {
+	p := New(nil, func(ctx context.Context) (Facts, error) { return facts(), ctx.Err() })
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Refresh(gone); err != nil {
+		t.Errorf("Refresh = %v", err)
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	p := loaded(t, "uid:0")
 	var group sync.WaitGroup

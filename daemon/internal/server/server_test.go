@@ -298,6 +298,15 @@ func TestMutualTLS(t *testing.T) {
 			t.Errorf("Enroll = %v, %v", enrolled, err)
 		}
 	})
+	t.Run("no certificate, but much to say", func(t *testing.T) {
+		anonymous := anyhsmv1.NewEnrollmentServiceClient(f.tcp(t, nil, nil))
+		if _, err := anonymous.Enroll(outgoing(t), &anyhsmv1.EnrollRequest{CertificateRequest: make([]byte, 64<<10)}); err != nil {
+			t.Errorf("64 KiB: %v", err)
+		}
+		if _, err := anonymous.Enroll(outgoing(t), &anyhsmv1.EnrollRequest{CertificateRequest: make([]byte, 1<<20)}); status.Code(err) != codes.Unavailable {
+			t.Errorf("1 MiB: %v", err)
+		}
+	})
 	t.Run("plain text", func(t *testing.T) {
 		_, err := slots(outgoing(t), dial(t, strings.TrimPrefix(f.Addresses()[1], "tcp://"), insecure.NewCredentials()))
 		if status.Code(err) != codes.Unavailable {
