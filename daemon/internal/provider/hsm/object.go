@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"bytes"
+	"math/big"
 
 	"github.com/miekg/pkcs11"
 
@@ -14,8 +15,8 @@ import (
 type object struct {
 	handle  pkcs11.ObjectHandle
 	keyType cryptoki.KeyType
-	// size is the length of an RSA modulus or of a secret key in bytes.
-	size int
+	// size is the length of an RSA modulus or of a secret key in bytes, bits that of the modulus.
+	size, bits int
 	// curve is that of an EC or Edwards key.
 	curve *curve.Curve
 	// confirm tells that the HSM wants the PIN again for each use.
@@ -193,7 +194,11 @@ func (s *session) examine(handle pkcs11.ObjectHandle, r reference) (*object, err
 	o := &object{handle: handle, keyType: r.KeyType, confirm: has.Bool(cryptoki.CKA_ALWAYS_AUTHENTICATE)}
 	switch r.KeyType {
 	case cryptoki.CKK_RSA:
-		o.size = len(bytes.TrimLeft(has.Bytes(cryptoki.CKA_MODULUS), "\x00"))
+		modulus := new(big.Int).SetBytes(has.Bytes(cryptoki.CKA_MODULUS))
+		o.bits, o.size = modulus.BitLen(), (modulus.BitLen()+7)/8
+		if o.bits == 0 {
+			return nil, fault.New(fault.FunctionFailed, "the HSM does not show the key's CKA_MODULUS, without which its size is not known")
+		}
 	case cryptoki.CKK_EC, cryptoki.CKK_EC_EDWARDS:
 		if o.curve, err = curve.Of(has); err != nil {
 			return nil, fault.New(fault.CurveNotSupported, "the HSM's key is on a curve that AnyHSM does not know: %w", err)

@@ -40,19 +40,14 @@ func mask(data, seed []byte, h hash.Hash) {
 	clear(digest)
 }
 
-// encodePSS is EMSA-PSS-ENCODE of RFC 8017 for a modulus of some bits; the result is as long as the modulus.
+// encodePSS is EMSA-PSS-ENCODE of RFC 8017 for a modulus of some bits, which has room for the salt; the
+// result is as long as the modulus.
 func encodePSS(digest []byte, params cryptoki.PSSParams, bits int) ([]byte, error) {
 	h, generator, err := hashesOf(params.Hash, params.MGF)
 	if err != nil {
 		return nil, err
 	}
-	if len(digest) != h.Size() {
-		return nil, fault.New(fault.DataLenRange, "PSS with %s signs %d bytes, not %d", params.Hash, h.Size(), len(digest))
-	}
 	length := (bits - 1 + 7) / 8
-	if params.SaltLength > uint64(length) || length < h.Size()+int(params.SaltLength)+2 {
-		return nil, fault.New(fault.KeySizeRange, "the key of %d bits is too short for PSS with %s and %d bytes of salt", bits, params.Hash, params.SaltLength)
-	}
 	salt := make([]byte, params.SaltLength)
 	_, _ = rand.Read(salt)
 	h.Write(make([]byte, 8))

@@ -1,7 +1,6 @@
 package hsm
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
@@ -38,6 +37,8 @@ func (k *key) signable(o *object, m cryptoki.Mechanism, data []byte) ([]byte, er
 	case cryptoki.PSSParams:
 		if h, ok := mechanism.HashOf(params.Hash); !ok || len(data) != h.Size() {
 			return nil, fault.New(fault.DataLenRange, "PSS with %s does not sign %d bytes; pass the whole digest", params.Hash, len(data))
+		} else if room := (o.bits+6)/8 - h.Size() - 2; room < 0 || params.SaltLength > uint64(room) {
+			return nil, fault.New(fault.MechanismParamInvalid, "a key of %d bits has no room for PSS with %s and %d bytes of salt", o.bits, params.Hash, params.SaltLength)
 		}
 		return data, nil
 	}
@@ -53,9 +54,6 @@ func (k *key) signable(o *object, m cryptoki.Mechanism, data []byte) ([]byte, er
 		// The standard counts missing bytes as leading zeros; not every token does.
 		return append(make([]byte, o.size-len(data)), data...), nil
 	case cryptoki.CKM_ECDSA:
-		if len(data) == 0 {
-			return nil, fault.New(fault.DataLenRange, "CKM_ECDSA signs a digest, not nothing")
-		}
 		// Only the leading bits count, which is the same signature; tokens differ in what lengths they take.
 		return data[:min(len(data), o.curve.Bytes())], nil
 	}
@@ -64,19 +62,7 @@ func (k *key) signable(o *object, m cryptoki.Mechanism, data []byte) ([]byte, er
 
 // signPadded signs with PSS parameters that the token itself does not do.
 func (k *key) signPadded(s *session, o *object, params cryptoki.PSSParams, digest []byte) ([]byte, error) {
-	has, err := s.read(o.handle, cryptoki.CKA_MODULUS)
-	if err != nil {
-		return nil, err
-	}
-	modulus := bytes.TrimLeft(has.Bytes(cryptoki.CKA_MODULUS), "\x00")
-	if len(modulus) == 0 {
-		return nil, fault.New(fault.MechanismParamInvalid, "the HSM does not do these PSS parameters and does not show the key's modulus")
-	}
-	bits := 8 * len(modulus)
-	for top := modulus[0]; top < 0x80; top <<= 1 {
-		bits--
-	}
-	block, err := encodePSS(digest, params, bits)
+	block, err := encodePSS(digest, params, o.bits)
 	if err != nil {
 		return nil, err
 	}
