@@ -237,12 +237,12 @@ func TestBackPressure(t *testing.T) {
 
 // Whatever Record acknowledged while Close ran is written.
 func TestRecordRacesClose(t *testing.T) {
-	for range 50 {
+	for range 300 {
 		s := &sink{}
-		l := NewLog(s, Options{Queue: 4, Delay: time.Microsecond})
+		l := NewLog(s, Options{Queue: 1, Batch: 1, Delay: time.Microsecond})
 		var accepted atomic.Int64
 		var callers sync.WaitGroup
-		for n := range 8 {
+		for n := range 32 {
 			callers.Go(func() {
 				for {
 					if l.Record(t.Context(), event(n)) != nil {
@@ -252,7 +252,7 @@ func TestRecordRacesClose(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(100 * time.Microsecond)
+		time.Sleep(50 * time.Microsecond)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -168,7 +168,8 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte{2}, []byte("aad"))
 	f.Fuzz(func(t *testing.T, sealed, aad []byte) {
 		got, err := root.Open("purpose", sealed, aad)
-		if err == nil && (!bytes.Equal(sealed, good) || string(aad) != "aad" || string(got) != "secret") {
+		// Each worker of the fuzzer has sealed a good value of its own: what opens holds the secret.
+		if err == nil && (string(aad) != "aad" || string(got) != "secret") {
 			t.Fatalf("%x with %x opened as %x", sealed, aad, got)
 		}
 		if err != nil && !fault.Is(err, fault.StoreDamaged) {

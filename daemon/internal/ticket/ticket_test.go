@@ -191,6 +191,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(b)
 		f.Add(b[:len(b)-1])
+		f.Add(append(b, 0))
 	}
 	f.Add([]byte{})
 	f.Add([]byte{1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff})
