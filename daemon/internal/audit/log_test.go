@@ -262,3 +262,20 @@ func TestRecordRacesClose(t *testing.T) {
 		}
 	}
 }
+
+// A caller that is about to queue its event when Close begins still gets it in.
+func TestCloseWaitsForSenders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		l := NewLog(s, Options{})
+		l.senders.Add(1) // as enqueue does
+		closed := make(chan error)
+		go func() { closed <- l.Close() }()
+		synctest.Wait()
+		l.queue <- entry{event: event(1)}
+		l.senders.Done()
+		if err := <-closed; err != nil || !s.has(1) {
+			t.Errorf("the event was lost, %v", err)
+		}
+	})
+}
