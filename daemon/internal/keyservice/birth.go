@@ -2,6 +2,7 @@ package keyservice
 
 import (
 	"context"
+	"slices"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
@@ -27,8 +28,8 @@ type maker func(ctx context.Context, b *backend, identity provider.Identity) (pr
 // born is an object that was made, as the store remembers it for a repeated request. A token object is read again by
 // its number; a session object is nowhere else.
 type born struct {
+	Role               string `json:",omitempty"`
 	ID                 uint64 `json:",omitempty"`
-	UID                string
 	Attributes, Sealed []byte `json:",omitempty"`
 }
 
@@ -44,7 +45,7 @@ func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, dr
 	if replayed, err := s.replay(ctx, a.call, r, &known); err != nil {
 		return nil, err
 	} else if replayed {
-		return s.reborn(ctx, a, r, known)
+		return s.reborn(ctx, a, r, known, drafts)
 	}
 	objects, key, err := s.prepare(ctx, *a, make, drafts)
 	defer func() {
@@ -61,7 +62,7 @@ func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, dr
 			r.event.Object, named = o.UID, true
 		}
 	}
-	known, result, err = s.session(ctx, *a, objects)
+	known, result, err = s.session(ctx, *a, objects, drafts)
 	if err != nil || !anyToken(objects) {
 		return result, err
 	}
@@ -82,7 +83,7 @@ func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, dr
 		return nil, err
 	}
 	if replayed {
-		return s.reborn(ctx, a, r, known)
+		return s.reborn(ctx, a, r, known, drafts)
 	}
 	for i, o := range objects {
 		if o.ID == 0 {
@@ -167,10 +168,10 @@ func complete(objects []keystore.Object, generated cryptoki.Attributes) {
 }
 
 // session seals the session objects among the new ones.
-func (s *Service) session(ctx context.Context, a access, objects []keystore.Object) ([]born, []Object, error) {
+func (s *Service) session(ctx context.Context, a access, objects []keystore.Object, drafts []draft) ([]born, []Object, error) {
 	known, result := make([]born, len(objects)), make([]Object, len(objects))
 	for i, o := range objects {
-		known[i].UID = o.UID
+		known[i].Role = drafts[i].role
 		if o.Attributes.Bool(cryptoki.CKA_TOKEN) {
 			continue
 		}
@@ -193,37 +194,39 @@ func anyToken(objects []keystore.Object) bool {
 	return false
 }
 
-// reborn answers a repeated request: the objects as they are now.
-func (s *Service) reborn(ctx context.Context, a *access, r *record, known []born) ([]Object, error) {
+// reborn answers a repeated request: the objects as they are now. A request that made other objects is another one.
+func (s *Service) reborn(ctx context.Context, a *access, r *record, known []born, drafts []draft) ([]Object, error) {
+	same := slices.EqualFunc(known, drafts, func(k born, d draft) bool { return k.Role == d.role })
+	if !same {
+		return nil, errOtherRequest(a.call.RequestID)
+	}
 	result := make([]Object, len(known))
 	for i, k := range known {
+		o, err := s.remember(ctx, *a, k)
+		if err != nil {
+			return nil, err
+		}
 		if k.ID != 0 {
-			o, err := s.load(ctx, a.token.UID, k.ID)
-			if err != nil {
-				return nil, err
-			}
 			result[i] = shown(o)
 			a.reply.Revision = max(a.reply.Revision, o.Revision)
-			continue
-		}
-		attributes, err := wire.UnmarshalAttributes(k.Attributes)
-		if err != nil {
-			return nil, err
-		}
-		if len(k.Sealed) == 0 {
-			result[i] = Object{Attributes: attributes}
-			continue
-		}
-		o, err := s.unseal(ctx, *a, k.Sealed)
-		if err != nil {
-			return nil, err
-		}
-		if result[i], err = s.sessionObject(ctx, *a, o); err != nil {
+		} else if result[i], err = s.sessionObject(ctx, *a, o); err != nil {
 			return nil, err
 		}
 	}
 	r.written = true
 	return result, nil
+}
+
+// remember finds one object of a repeated request.
+func (s *Service) remember(ctx context.Context, a access, k born) (o keystore.Object, err error) {
+	switch {
+	case k.ID != 0:
+		return s.load(ctx, a.token.UID, k.ID)
+	case len(k.Sealed) > 0:
+		return s.unseal(ctx, a, k.Sealed)
+	}
+	o.Attributes, err = wire.UnmarshalAttributes(k.Attributes)
+	return o, err
 }
 
 // orphaned destroys a new key again whose object the store has refused. A provider that does not keep keys has none.

@@ -72,12 +72,16 @@ func (s *Service) change(ctx context.Context, call Call, r *record, result any, 
 func recall(response []byte, operation, requestID string, result any) error {
 	var a answer
 	if err := json.Unmarshal(response, &a); err != nil || a.Operation != operation {
-		return fault.New(fault.InvalidInput, "the request id %s was used for another request; use a new one for each", requestID)
+		return errOtherRequest(requestID)
 	}
 	if err := json.Unmarshal(a.Result, result); err != nil {
 		return fault.New(fault.StoreDamaged, "the answer on record for request %s cannot be read: %w; ask again with a new request id", requestID, err)
 	}
 	return nil
+}
+
+func errOtherRequest(requestID string) error {
+	return fault.New(fault.InvalidInput, "the request id %s was used for another request; use a new one for each", requestID)
 }
 
 // identify gives a new object or token its uid. It follows from the request, so that a repeated one makes the same key

@@ -92,22 +92,22 @@ func (s *Service) setAttributes(ctx context.Context, a *access, r *record, id ui
 		return Object{}, err
 	}
 	defer done()
-	var known []born
-	if replayed, err := s.replay(ctx, a.call, r, &known); err != nil {
+	changed := id
+	if replayed, err := s.replay(ctx, a.call, r, &changed); err != nil {
 		return Object{}, err
 	} else if !replayed {
-		known = []born{{ID: id}}
-		if _, err := s.change(ctx, a.call, r, &known, func(tx *keystore.Tx) error {
+		if _, err := s.change(ctx, a.call, r, &changed, func(tx *keystore.Tx) error {
 			return s.rewrite(ctx, tx, a.token.UID, id, template)
 		}); err != nil {
 			return Object{}, err
 		}
 	}
-	objects, err := s.reborn(ctx, a, r, known)
-	if err != nil || len(objects) != 1 {
-		return Object{}, err
+	if changed != id {
+		return Object{}, errOtherRequest(a.call.RequestID)
 	}
-	return objects[0], nil
+	o, err := s.load(ctx, a.token.UID, id)
+	a.reply.Revision = max(a.reply.Revision, o.Revision)
+	return shown(o), err
 }
 
 // rewrite changes an object's attributes within a transaction.
