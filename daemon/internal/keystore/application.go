@@ -26,9 +26,28 @@ func (r *Reader) Application(ctx context.Context, name string) (Application, err
 	return found[0], nil
 }
 
+// Applications returns all applications by name, in one state of the store: identities and grants of different moments
+// together could allow what was never allowed.
+func (s *Store) Applications(ctx context.Context) (all []Application, err error) {
+	err = s.View(ctx, func(r *Reader) (err error) {
+		all, err = r.Applications(ctx)
+		return err
+	})
+	return all, err
+}
+
+// Application returns an application in one state of the store; fault.NotFound if there is none.
+func (s *Store) Application(ctx context.Context, name string) (a Application, err error) {
+	err = s.View(ctx, func(r *Reader) (err error) {
+		a, err = r.Application(ctx, name)
+		return err
+	})
+	return a, err
+}
+
 // applications returns one application, or all if name is empty.
 func (r *Reader) applications(ctx context.Context, name string) ([]Application, error) {
-	where := func(column string) string { return "" }
+	where := func(string) string { return "" }
 	var args []any
 	if name != "" {
 		where = func(column string) string { return ` WHERE ` + column + ` = ?` }
@@ -48,7 +67,6 @@ func (r *Reader) applications(ctx context.Context, name string) ([]Application, 
 	if err != nil {
 		return nil, err
 	}
-	// What was added between the statements belongs to no application that was read; it is left out.
 	err = r.all(ctx, `SELECT application, identity FROM identities`+where("application")+` ORDER BY application, identity`, args, func(row *sql.Rows) error {
 		var application, identity string
 		if err := row.Scan(&application, &identity); err != nil {

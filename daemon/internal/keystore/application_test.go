@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +72,35 @@ func TestApplications(t *testing.T) {
 	_, err = s.Application(ctx, "web")
 	wantKind(t, "a deleted application", err, fault.NotFound)
 	wantKind(t, "deleting it again", try(func(tx *Tx) error { return tx.DeleteApplication("web") }), fault.NotFound)
+}
+
+// An identity never meets grants of another moment.
+func TestApplicationsAreOfOneState(t *testing.T) {
+	s := fresh(t)
+	states := []Application{{Name: "web", Identities: []string{"uid:33"}}, {Name: "web", Grants: []Grant{{Token: "t", Operations: []string{"use"}}}}}
+	put := func(a Application) { change(t, s, func(tx *Tx) error { return tx.PutApplication(a) }) }
+	put(states[0])
+	stop := make(chan struct{})
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			all, err := s.Applications(t.Context())
+			if err != nil || len(all) != 1 || len(all[0].Identities)+len(all[0].Grants) != 1 {
+				t.Errorf("%+v, %v", all, err)
+				return
+			}
+		}
+	})
+	for n := range 200 {
+		put(states[n%2])
+	}
+	close(stop)
+	reader.Wait()
 }
 
 func TestEnrollmentCodes(t *testing.T) {

@@ -56,6 +56,20 @@ func (s *Store) Change(ctx context.Context, c Change, do func(tx *Tx) (response 
 	return response, replayed, nil
 }
 
+// Request returns the response that a request got before, without a writer's lock: for work that must not be done
+// twice and is done before Change, such as making a key in a provider. An id of another application is refused.
+func (r *Reader) Request(ctx context.Context, id, application string) (response []byte, found bool, err error) {
+	var owner string
+	found, err = r.one(ctx, `SELECT application, response FROM requests WHERE id = ?`, []any{id}, &owner, &response)
+	if err != nil || !found {
+		return nil, false, err
+	}
+	if owner != application {
+		return nil, false, fault.New(fault.NotGranted, "the request id belongs to another application; use random ids")
+	}
+	return response, true, nil
+}
+
 // claim records a request, or returns the response that it got before. The insertion comes first: where writers do
 // not queue up, the second of two equal requests waits here for the first.
 func (tx *Tx) claim(c Change) (response []byte, replayed bool, err error) {
@@ -63,14 +77,7 @@ func (tx *Tx) claim(c Change) (response []byte, replayed bool, err error) {
 	if err != nil || n == 1 {
 		return nil, false, err
 	}
-	var application string
-	if _, err := tx.one(tx.ctx, `SELECT application, response FROM requests WHERE id = ?`, []any{c.RequestID}, &application, &response); err != nil {
-		return nil, false, err
-	}
-	if application != c.Application {
-		return nil, false, fault.New(fault.NotGranted, "the request id belongs to another application; use random ids")
-	}
-	return response, true, nil
+	return tx.Request(tx.ctx, c.RequestID, c.Application)
 }
 
 // PutMeta stores a value of meta; nil deletes it.

@@ -52,6 +52,17 @@ func TestChangeReplays(t *testing.T) {
 	if calls != 4 {
 		t.Errorf("%d calls", calls)
 	}
+	if response, found, err := s.Request(ctx, "r2", "web"); err != nil || !found || string(response) != "object 2" {
+		t.Errorf("Request: %q, %v, %v", response, found, err)
+	}
+	if response, found, err := s.Request(ctx, "r3", "web"); err != nil || found || response != nil {
+		t.Errorf("an unknown Request: %q, %v, %v", response, found, err)
+	}
+	_, found, err := s.Request(ctx, "r2", "mail")
+	wantKind(t, "another application's Request", err, fault.NotGranted)
+	if found {
+		t.Error("another application's Request was found")
+	}
 	events, err := s.Events(ctx, 1, 0) // the first is the token's
 	if err != nil || len(events) != 4 || events[0].Object == "" {
 		t.Errorf("events %+v, %v", events, err)
@@ -230,6 +241,33 @@ func TestContexts(t *testing.T) {
 	close(release)
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Somebody else holds the file's lock for too long: an error that invites to call again.
+func TestBusyStore(t *testing.T) {
+	s := fresh(t)
+	other := open(t, s.Name())
+	err := other.transact(t.Context(), func(*Tx) error {
+		short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		_, err := s.InitMeta(short, "x", []byte("y"))
+		wantKind(t, "with a deadline", err, fault.DeadlineExceeded)
+		if _, err := s.write.Exec("PRAGMA busy_timeout = 20"); err != nil {
+			return err
+		}
+		_, err = s.InitMeta(t.Context(), "x", []byte("y"))
+		wantKind(t, "after the lock's timeout", err, fault.Conflict)
+		if !fault.Conflict.Row().Retry {
+			t.Error("a busy store does not invite to call again")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.InitMeta(t.Context(), "x", []byte("y")); err != nil {
+		t.Errorf("when the lock is free: %v", err)
 	}
 }
 

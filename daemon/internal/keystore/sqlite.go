@@ -153,7 +153,7 @@ func (e sqliteEngine) damaged(what string) error {
 // fault tells what a failure of SQLite means and what to do.
 func (e sqliteEngine) fault(err error) error {
 	var failure *sqlite.Error
-	if err == nil || !errors.As(err, &failure) {
+	if !errors.As(err, &failure) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return otherFault(err)
 	}
 	code := failure.Code()

@@ -7,6 +7,7 @@ package keystore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -123,13 +124,21 @@ func (s *Store) transact(ctx context.Context, f func(tx *Tx) error) error {
 		return s.engine.fault(err)
 	}
 	defer conn.Close()
-	// A context that ends while the transaction commits would leave the caller in the dark: statements still obey ctx,
-	// the commit does not.
-	begun, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
+	// A context that ends while the transaction commits would leave the caller in the dark: the beginning, which may wait
+	// for another process, and the statements obey ctx, the commit does not.
+	whole, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	detach := context.AfterFunc(ctx, cancel)
+	begun, err := conn.BeginTx(whole, nil)
+	if err == nil {
+		defer begun.Rollback()
+	}
+	if !detach() {
+		err = errors.Join(ctx.Err(), err)
+	}
 	if err != nil {
 		return s.engine.fault(err)
 	}
-	defer begun.Rollback()
 	statements := &repeated{Tx: begun, statements: map[string]*sql.Stmt{}}
 	tx := &Tx{
 		Reader: Reader{q: statements, engine: s.engine},
