@@ -28,12 +28,12 @@ type access struct {
 // must see the token; what it needs then depends on who is logged in.
 func (s *Service) enter(ctx context.Context, call Call, r *record, operations ...policy.Operation) (access, error) {
 	for _, operation := range operations {
-		if err := s.policy.Allow(call.Caller, call.Token, operation); err != nil {
+		if err := s.allow(call, operation); err != nil {
 			return access{}, err
 		}
 	}
 	if len(operations) == 0 && !s.policy.Visible(call.Caller, call.Token) {
-		return access{}, s.policy.Allow(call.Caller, call.Token, policy.Use)
+		return access{}, s.allow(call, policy.Use)
 	}
 	token, err := s.store.Token(ctx, call.Token)
 	if fault.Is(err, fault.NotFound) {
@@ -48,6 +48,21 @@ func (s *Service) enter(ctx context.Context, call Call, r *record, operations ..
 		return a, nil
 	}
 	return a, s.readTicket(&a)
+}
+
+// allow asks policy, and gives a refusal the kind that applications know: a token that the caller does not see is not
+// there, one that it may only use is write-protected.
+func (s *Service) allow(call Call, operation policy.Operation) error {
+	err := s.policy.Allow(call.Caller, call.Token, operation)
+	switch {
+	case err == nil:
+		return nil
+	case !s.policy.Visible(call.Caller, call.Token):
+		return fault.New(fault.TokenNotPresent, "%w", err)
+	case operation == policy.Create || operation == policy.Modify || operation == policy.Destroy:
+		return fault.New(fault.TokenWriteProtected, "%w", err)
+	}
+	return err
 }
 
 // readTicket finds out who is logged in. A ticket that is no longer good is an error even where none is needed, so that

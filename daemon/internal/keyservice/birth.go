@@ -36,6 +36,10 @@ type born struct {
 // bear makes the objects of one request: the key in its provider first, then all token objects in one transaction.
 // The first draft that holds a secret is the one that make makes; make is nil where none does.
 func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, drafts ...draft) (result []Object, err error) {
+	if !anyToken(drafts) {
+		// Nothing is kept, so nothing can be repeated: another attempt makes another session object.
+		a.call.RequestID = ""
+	}
 	done, err := s.turns.take(ctx, a.owner, a.call.RequestID)
 	if err != nil {
 		return nil, err
@@ -63,7 +67,7 @@ func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, dr
 		}
 	}
 	known, result, err = s.session(ctx, *a, objects, drafts)
-	if err != nil || !anyToken(objects) {
+	if err != nil || !anyToken(drafts) {
 		return result, err
 	}
 	replayed, err := s.change(ctx, a.call, r, &known, func(tx *keystore.Tx) error {
@@ -185,9 +189,9 @@ func (s *Service) session(ctx context.Context, a access, objects []keystore.Obje
 	return known, result, nil
 }
 
-func anyToken(objects []keystore.Object) bool {
-	for _, o := range objects {
-		if o.Attributes.Bool(cryptoki.CKA_TOKEN) {
+func anyToken(drafts []draft) bool {
+	for _, d := range drafts {
+		if d.attributes.Bool(cryptoki.CKA_TOKEN) {
 			return true
 		}
 	}

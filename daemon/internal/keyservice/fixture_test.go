@@ -208,11 +208,11 @@ func (f *fixture) pair(call keyservice.Call, more ...cryptoki.Attribute) (public
 }
 
 var (
-	ecGen   = cryptoki.Mechanism{Type: cryptoki.CKM_EC_KEY_PAIR_GEN}
-	aesGen  = cryptoki.Mechanism{Type: cryptoki.CKM_AES_KEY_GEN}
-	ecdsa   = cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}
-	digest  = bytes.Repeat([]byte{7}, 32)
-	tokenOn = cryptoki.Bool(cryptoki.CKA_TOKEN, true)
+	ecGen    = cryptoki.Mechanism{Type: cryptoki.CKM_EC_KEY_PAIR_GEN}
+	aesGen   = cryptoki.Mechanism{Type: cryptoki.CKM_AES_KEY_GEN}
+	ecdsaRaw = cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}
+	digest   = bytes.Repeat([]byte{7}, 32)
+	tokenOn  = cryptoki.Bool(cryptoki.CKA_TOKEN, true)
 )
 
 func onToken() cryptoki.Attributes { return cryptoki.Attributes{tokenOn} }

@@ -30,7 +30,7 @@ func (s *Service) ListObjects(ctx context.Context, call Call, since uint64, page
 	// Only refusals are recorded: reading what one may see is no event.
 	r := begin(call, "object.list")
 	defer func() {
-		if err = settle(err); err != nil && fault.Is(err, fault.NotGranted) {
+		if err = settle(err); fault.Is(err, fault.NotGranted) || fault.Is(err, fault.TokenNotPresent) {
 			s.end(ctx, r, &err)
 		}
 	}()

@@ -79,9 +79,9 @@ func (s *Service) RenewTicket(ctx context.Context, call Call) (Login, Reply, err
 	case a.role == 0:
 		err = fault.New(fault.UserNotLoggedIn, "there is no ticket to renew; call C_Login")
 	case a.role == ticket.SO:
-		err = s.policy.Allow(call.Caller, call.Token, policy.SO)
+		err = s.allow(call, policy.SO)
 	default:
-		err = s.policy.Allow(call.Caller, call.Token, policy.Use)
+		err = s.allow(call, policy.Use)
 	}
 	if err != nil {
 		return Login{}, Reply{}, settle(err)
@@ -139,7 +139,7 @@ func (s *Service) SetPIN(ctx context.Context, call Call, old, given []byte) (tok
 	if role == ticket.SO {
 		operation = policy.SO
 	}
-	if err := s.policy.Allow(call.Caller, call.Token, operation); err != nil {
+	if err := s.allow(call, operation); err != nil {
 		return Token{}, Reply{}, err
 	}
 	if _, err := s.tryPIN(ctx, a.token.UID, role, old); err != nil {

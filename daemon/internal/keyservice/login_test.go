@@ -77,7 +77,7 @@ func TestLoginRefuses(t *testing.T) {
 	_, _, err = f.Login(f.ctx, f.public(user, token), cryptoki.UserType(7), []byte(soPIN))
 	refused(t, err, cryptoki.CKR_USER_TYPE_INVALID)
 	_, _, err = f.Login(f.ctx, f.public(user, "no such token"), cryptoki.CKU_USER, []byte(userPIN))
-	refused(t, err, cryptoki.CKR_ACTION_PROHIBITED)
+	refused(t, err, cryptoki.CKR_TOKEN_NOT_PRESENT)
 	_, _, err = f.Login(f.ctx, f.public(f.admin, "no such token"), cryptoki.CKU_USER, []byte(userPIN))
 	refused(t, err, cryptoki.CKR_TOKEN_NOT_PRESENT)
 	bare, err := f.CreateToken(f.ctx, keyservice.Call{Caller: f.admin}, keyservice.NewToken{Label: "bare"})
@@ -104,13 +104,13 @@ func TestSetPIN(t *testing.T) {
 	_, reply, err := f.SetPIN(f.ctx, call, []byte(userPIN), []byte("new-pin"))
 	ok(t, err)
 	// The old ticket is void, the new one is good, also the one that a retry brings.
-	_, _, err = f.Sign(f.ctx, old, ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, old, ref(private), ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
 	_, repeated, err := f.SetPIN(f.ctx, call, []byte(userPIN), []byte("new-pin"))
 	ok(t, err)
 	for _, ticket := range [][]byte{reply.Ticket, repeated.Ticket} {
 		call.Ticket = ticket
-		_, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+		_, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 		ok(t, err)
 	}
 	if f.flags(call)&cryptoki.CKF_USER_PIN_COUNT_LOW != 0 {
@@ -130,7 +130,7 @@ func TestSetPIN(t *testing.T) {
 	f.user(app, token)
 	only := f.application("only", token, policy.Use)
 	_, _, err = f.SetPIN(f.ctx, f.public(only, token), []byte(userPIN), []byte("new-pin"))
-	refused(t, err, cryptoki.CKR_ACTION_PROHIBITED)
+	refused(t, err, cryptoki.CKR_TOKEN_WRITE_PROTECTED)
 }
 
 func TestRenewTicket(t *testing.T) {
@@ -143,7 +143,7 @@ func TestRenewTicket(t *testing.T) {
 	call.Ticket = login.Ticket
 	_, private := f.pair(call)
 	f.open()
-	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	ok(t, err)
 	_, _, err = f.RenewTicket(f.ctx, f.public(app, token))
 	refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
@@ -162,7 +162,7 @@ func TestNoLoginToken(t *testing.T) {
 		t.Error("the token wants a login")
 	}
 	_, private := f.pair(call)
-	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	ok(t, err)
 	listing, _, err := f.ListObjects(f.ctx, call, 0, "")
 	ok(t, err)

@@ -34,7 +34,7 @@ func TestOperationsNeedTheirGrant(t *testing.T) {
 		{"create with use", []policy.Operation{policy.Use}, func(call keyservice.Call) error {
 			_, _, err := f.CreateObject(f.ctx, call, dataObject("x", false))
 			return err
-		}, cryptoki.CKR_ACTION_PROHIBITED},
+		}, cryptoki.CKR_TOKEN_WRITE_PROTECTED},
 		{"create with create", []policy.Operation{policy.Use, policy.Create}, func(call keyservice.Call) error {
 			_, _, err := f.CreateObject(f.ctx, call, dataObject("x", false))
 			return err
@@ -42,7 +42,7 @@ func TestOperationsNeedTheirGrant(t *testing.T) {
 		{"generate a pair with use", []policy.Operation{policy.Use}, func(call keyservice.Call) error {
 			_, _, _, err := f.GenerateKeyPair(f.ctx, call, ecGen, p256(true), onToken())
 			return err
-		}, cryptoki.CKR_ACTION_PROHIBITED},
+		}, cryptoki.CKR_TOKEN_WRITE_PROTECTED},
 		{"generate a session pair with use", []policy.Operation{policy.Use}, func(call keyservice.Call) error {
 			_, _, _, err := f.GenerateKeyPair(f.ctx, call, ecGen, p256(false), nil)
 			return err
@@ -50,7 +50,7 @@ func TestOperationsNeedTheirGrant(t *testing.T) {
 		{"change with create", []policy.Operation{policy.Use, policy.Create}, func(call keyservice.Call) error {
 			_, _, err := f.SetAttributes(f.ctx, call, ref(kept), none)
 			return err
-		}, cryptoki.CKR_ACTION_PROHIBITED},
+		}, cryptoki.CKR_TOKEN_WRITE_PROTECTED},
 		{"change with modify", []policy.Operation{policy.Use, policy.Modify}, func(call keyservice.Call) error {
 			_, _, err := f.SetAttributes(f.ctx, call, ref(kept), none)
 			return err
@@ -58,11 +58,11 @@ func TestOperationsNeedTheirGrant(t *testing.T) {
 		{"copy with modify", []policy.Operation{policy.Use, policy.Modify}, func(call keyservice.Call) error {
 			_, _, err := f.CopyObject(f.ctx, call, ref(kept), nil)
 			return err
-		}, cryptoki.CKR_ACTION_PROHIBITED},
+		}, cryptoki.CKR_TOKEN_WRITE_PROTECTED},
 		{"destroy with modify", []policy.Operation{policy.Use, policy.Modify}, func(call keyservice.Call) error {
 			_, err := f.DestroyObject(f.ctx, call, kept.ID)
 			return err
-		}, cryptoki.CKR_ACTION_PROHIBITED},
+		}, cryptoki.CKR_TOKEN_WRITE_PROTECTED},
 		{"destroy with destroy", []policy.Operation{policy.Use, policy.Destroy}, func(call keyservice.Call) error {
 			_, err := f.DestroyObject(f.ctx, call, kept.ID)
 			return err

@@ -163,9 +163,9 @@ func TestMixedPairIsAnsweredAgain(t *testing.T) {
 	if public.ID == 0 || public.ID != public2.ID || len(private2.Sealed) == 0 {
 		t.Fatal("the repeated request made another pair")
 	}
-	signature, _, err := f.Sign(f.ctx, call, ref(private2), ecdsa, digest, false)
+	signature, _, err := f.Sign(f.ctx, call, ref(private2), ecdsaRaw, digest, false)
 	ok(t, err)
-	verify(t, public, ecdsa, digest, signature)
-	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	verify(t, public, ecdsaRaw, digest, signature)
+	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	ok(t, err)
 }

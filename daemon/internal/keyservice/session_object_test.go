@@ -24,38 +24,38 @@ func TestSealedKeys(t *testing.T) {
 	if reply.Revision == 0 {
 		t.Error("no revision")
 	}
-	signature, _, err := f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	signature, _, err := f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	ok(t, err)
-	verify(t, public, ecdsa, digest, signature)
+	verify(t, public, ecdsaRaw, digest, signature)
 
 	// They need no server state: a restarted daemon uses them.
 	f.open()
-	signature, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	signature, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	ok(t, err)
-	verify(t, public, ecdsa, digest, signature)
+	verify(t, public, ecdsaRaw, digest, signature)
 
 	// Each bit counts, and so do token and application.
 	for at := range private.Sealed {
 		changed := bytes.Clone(private.Sealed)
 		changed[at] ^= 1
-		_, _, err := f.Sign(f.ctx, call, keyservice.KeyRef{Sealed: changed}, ecdsa, digest, false)
+		_, _, err := f.Sign(f.ctx, call, keyservice.KeyRef{Sealed: changed}, ecdsaRaw, digest, false)
 		refused(t, err, cryptoki.CKR_KEY_HANDLE_INVALID)
 		if at > 40 {
 			break
 		}
 	}
-	_, _, err = f.Sign(f.ctx, call, keyservice.KeyRef{Sealed: private.Sealed[:20]}, ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, call, keyservice.KeyRef{Sealed: private.Sealed[:20]}, ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_KEY_HANDLE_INVALID)
 	neighbour := f.user(f.application("neighbour", token, everything...), token)
-	_, _, err = f.Sign(f.ctx, neighbour, ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, neighbour, ref(private), ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_KEY_HANDLE_INVALID)
 	elsewhere := f.user(f.application("web", other, everything...), other)
-	_, _, err = f.Sign(f.ctx, elsewhere, ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, elsewhere, ref(private), ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_KEY_HANDLE_INVALID)
 	f.application("web", token, everything...)
 
 	// A private one needs the user as a token object does.
-	_, _, err = f.Sign(f.ctx, f.public(app, token), ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, f.public(app, token), ref(private), ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
 	_, _, _, err = f.GenerateKeyPair(f.ctx, f.public(app, token), ecGen, p256(false), nil)
 	refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
@@ -63,7 +63,7 @@ func TestSealedKeys(t *testing.T) {
 	// Changed attributes come back in a new blob.
 	changed, _, err := f.SetAttributes(f.ctx, again(call), ref(private), cryptoki.Attributes{cryptoki.Bool(cryptoki.CKA_SIGN, false)})
 	ok(t, err)
-	_, _, err = f.Sign(f.ctx, call, ref(changed), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, call, ref(changed), ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_KEY_FUNCTION_NOT_PERMITTED)
 }
 
@@ -154,9 +154,9 @@ func TestCopyToToken(t *testing.T) {
 	if stored.ID == 0 || len(stored.Sealed) != 0 || reply.Revision == 0 {
 		t.Fatalf("the copy is no token object: %+v", stored.ID)
 	}
-	signature, _, err := f.Sign(f.ctx, call, keyservice.KeyRef{Object: stored.ID}, ecdsa, digest, false)
+	signature, _, err := f.Sign(f.ctx, call, keyservice.KeyRef{Object: stored.ID}, ecdsaRaw, digest, false)
 	ok(t, err)
-	verify(t, public, ecdsa, digest, signature)
+	verify(t, public, ecdsaRaw, digest, signature)
 	if bytes.Equal(stored.Attributes.Bytes(cryptoki.CKA_UNIQUE_ID), private.Attributes.Bytes(cryptoki.CKA_UNIQUE_ID)) {
 		t.Error("the copy has the source's unique id")
 	}

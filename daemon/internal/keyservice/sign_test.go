@@ -30,9 +30,9 @@ func TestSignOnBothProviders(t *testing.T) {
 			call := f.user(app, token)
 			public, private := f.pair(call)
 
-			signature, reply, err := f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+			signature, reply, err := f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 			ok(t, err)
-			verify(t, public, ecdsa, digest, signature)
+			verify(t, public, ecdsaRaw, digest, signature)
 			if reply.Revision == 0 {
 				t.Error("no revision")
 			}
@@ -48,10 +48,10 @@ func TestSignOnBothProviders(t *testing.T) {
 			hashing := cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA_SHA256}
 			signature, _, err = f.Sign(f.ctx, call, ref(private), hashing, message, false)
 			ok(t, err)
-			verify(t, public, ecdsa, sum[:], signature)
+			verify(t, public, ecdsaRaw, sum[:], signature)
 			signature, _, err = f.Sign(f.ctx, call, ref(private), hashing, sum[:], true)
 			ok(t, err)
-			verify(t, public, ecdsa, sum[:], signature)
+			verify(t, public, ecdsaRaw, sum[:], signature)
 			for _, m := range f.vault.seen {
 				if m.Type != cryptoki.CKM_ECDSA {
 					t.Errorf("the provider got %v", m.Type)
@@ -62,7 +62,7 @@ func TestSignOnBothProviders(t *testing.T) {
 			if err == nil {
 				t.Error("a digest of 20 bytes passed for SHA-256")
 			}
-			_, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest, true)
+			_, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, true)
 			refused(t, err, cryptoki.CKR_ARGUMENTS_BAD)
 		})
 	}
@@ -96,7 +96,7 @@ func TestSignRefuses(t *testing.T) {
 		{"nobody logged in", f.public(app, token), ref(private), cryptoki.CKM_ECDSA, cryptoki.CKR_USER_NOT_LOGGED_IN},
 		{"the SO logged in", so, ref(private), cryptoki.CKM_ECDSA, cryptoki.CKR_USER_NOT_LOGGED_IN},
 		{"a forged ticket", tampered, ref(private), cryptoki.CKM_ECDSA, cryptoki.CKR_USER_NOT_LOGGED_IN},
-		{"another application", foreign, ref(private), cryptoki.CKM_ECDSA, cryptoki.CKR_ACTION_PROHIBITED},
+		{"another application", foreign, ref(private), cryptoki.CKM_ECDSA, cryptoki.CKR_TOKEN_NOT_PRESENT},
 		{"an unknown caller", unknown, ref(private), cryptoki.CKM_ECDSA, cryptoki.CKR_TOKEN_NOT_PRESENT},
 		{"no such key", call, keyservice.KeyRef{Object: 4711}, cryptoki.CKM_ECDSA, cryptoki.CKR_KEY_HANDLE_INVALID},
 		{"a public key", call, ref(public), cryptoki.CKM_ECDSA, cryptoki.CKR_KEY_TYPE_INCONSISTENT},
@@ -151,11 +151,11 @@ func TestAlwaysAuthenticate(t *testing.T) {
 	call := f.user(app, token)
 	_, private := f.pair(call, cryptoki.Bool(cryptoki.CKA_ALWAYS_AUTHENTICATE, true))
 
-	_, _, err := f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	_, _, err := f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
 	// The user's ticket is none for one operation.
 	call.ContextTicket = call.Ticket
-	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
 
 	once := func() []byte {
@@ -165,20 +165,20 @@ func TestAlwaysAuthenticate(t *testing.T) {
 	}
 	call = again(call)
 	call.ContextTicket = once()
-	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	ok(t, err)
 	// A retry of the same request is the same operation.
-	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	ok(t, err)
 	// Other data under the same request, and another request, are not.
-	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsa, digest[:20], false)
+	_, _, err = f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest[:20], false)
 	refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
-	_, _, err = f.Sign(f.ctx, again(call), ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, again(call), ref(private), ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
 	// A context ticket does not log in.
 	alone := f.public(app, token)
 	alone.Ticket = once()
-	_, _, err = f.Sign(f.ctx, alone, ref(private), ecdsa, digest, false)
+	_, _, err = f.Sign(f.ctx, alone, ref(private), ecdsaRaw, digest, false)
 	refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
 }
 
@@ -260,11 +260,11 @@ func TestVerifyMAC(t *testing.T) {
 	}
 
 	public, private := f.pair(call)
-	signature, _, err := f.Sign(f.ctx, call, ref(private), ecdsa, digest, false)
+	signature, _, err := f.Sign(f.ctx, call, ref(private), ecdsaRaw, digest, false)
 	ok(t, err)
-	_, err = f.Verify(f.ctx, call, ref(public), ecdsa, digest, signature)
+	_, err = f.Verify(f.ctx, call, ref(public), ecdsaRaw, digest, signature)
 	ok(t, err)
-	_, err = f.Verify(f.ctx, call, ref(public), ecdsa, digest[1:], signature)
+	_, err = f.Verify(f.ctx, call, ref(public), ecdsaRaw, digest[1:], signature)
 	refused(t, err, cryptoki.CKR_SIGNATURE_INVALID)
 }
 
@@ -284,5 +284,5 @@ func TestRandom(t *testing.T) {
 	_, err = f.SeedRandom(f.ctx, f.public(app, token), []byte("seed"))
 	ok(t, err)
 	_, _, err = f.GenerateRandom(f.ctx, f.public(f.application("none", f.token("u", ""), policy.Use), token), 32)
-	refused(t, err, cryptoki.CKR_ACTION_PROHIBITED)
+	refused(t, err, cryptoki.CKR_TOKEN_NOT_PRESENT)
 }
