@@ -35,7 +35,9 @@ func (c *cli) appAdd() *cobra.Command {
 		Use:   "add NAME",
 		Short: "Register an application",
 		Long: `Register an application. --user names the Unix user that it runs as; one without a user enrolls with a code
-(anyhsm app code). --grant gives it tokens at once: TOKEN, or TOKEN:OPERATION+OPERATION of ` + operationsHelp + `.`,
+(anyhsm app code).
+One that exists already gets the users and identities added. --grant gives it tokens at once: TOKEN, or TOKEN:OPERATION+OPERATION. Operations:
+` + operationsHelp + `.`,
 		Example: `  anyhsm app add nginx --user www-data --grant web
   anyhsm app add keytool --user 1000 --grant web:use+create+modify+destroy
   anyhsm app add remote --grant web`,

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,6 +38,7 @@ type eventView struct {
 	Identity    string     `json:"identity,omitempty"`
 	Operation   string     `json:"operation"`
 	Token       string     `json:"token,omitempty"`
+	TokenLabel  string     `json:"token_label,omitempty"`
 	Object      string     `json:"object,omitempty"`
 	Mechanism   string     `json:"mechanism,omitempty"`
 	Outcome     string     `json:"outcome"`
@@ -48,7 +48,7 @@ type eventView struct {
 
 func viewEvent(e *anyhsmv1.AuditEvent) eventView {
 	return eventView{
-		e.GetSequence(), stamp(e.GetTime()), e.GetApplication(), e.GetIdentity(), e.GetOperation(), e.GetToken(), e.GetObject(),
+		e.GetSequence(), stamp(e.GetTime()), e.GetApplication(), e.GetIdentity(), e.GetOperation(), e.GetToken(), "", e.GetObject(),
 		e.GetMechanism(), e.GetOutcome(), e.GetDetail(), hex.EncodeToString(e.GetHash()),
 	}
 }
@@ -71,17 +71,15 @@ func (c *cli) auditTail() *cobra.Command {
 		if lines == 0 && !follow {
 			return usage(command, "--lines 0 shows nothing without --follow")
 		}
-		print := c.eventPrinter()
-		var last uint64
+		t := &tail{cli: c, labels: map[string]string{}}
 		newest := &anyhsmv1.ListEventsRequest{Newest: true, Limit: max(lines, 1)}
-		last, err := c.fetchEvents(command.Context(), newest, last, func(e eventView) {
-			if lines > 0 {
-				print(e)
-			}
-		})
-		for err == nil && follow {
-			next := &anyhsmv1.ListEventsRequest{After: last, Limit: eventsPage, WaitSeconds: followWait}
-			last, err = c.fetchEvents(command.Context(), next, last, print)
+		err := t.fetch(command.Context(), newest, lines > 0)
+		if err != nil {
+			return err
+		}
+		for follow && (err == nil || fault.Is(err, fault.DeviceError) && c.daemonAway(command.Context(), err)) {
+			next := &anyhsmv1.ListEventsRequest{After: t.last, Limit: eventsPage, WaitSeconds: followWait}
+			err = t.fetch(command.Context(), next, true)
 		}
 		if follow && (errors.Is(err, context.Canceled) || fault.Is(err, fault.FunctionCanceled)) {
 			return nil
@@ -91,43 +89,87 @@ func (c *cli) auditTail() *cobra.Command {
 	return command
 }
 
-// fetchEvents asks once, with a deadline of its own, and returns the last sequence number seen.
-func (c *cli) fetchEvents(ctx context.Context, request *anyhsmv1.ListEventsRequest, last uint64, print func(eventView)) (uint64, error) {
-	err := c.work(ctx, shortWork+followWait*time.Second, func(ctx context.Context, daemon *connection.Connection) error {
-		response, err := anyhsmv1.NewAuditServiceClient(daemon).ListEvents(ctx, request)
-		for _, e := range response.GetEvents() {
-			print(viewEvent(e))
-			last = max(last, e.GetSequence())
-		}
-		return err
-	})
-	return last, err
+// daemonAway waits a little for a daemon that restarts, until interrupted.
+func (c *cli) daemonAway(ctx context.Context, err error) bool {
+	fmt.Fprintf(c.Err, "anyhsm: %s\n", clean(err.Error()))
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(2 * time.Second):
+		return true
+	}
 }
 
-// eventPrinter prints one event a line, in columns of fixed width because the next ones are not known yet.
-func (c *cli) eventPrinter() func(eventView) {
-	if c.json {
-		encoder := json.NewEncoder(c.Out)
-		encoder.SetEscapeHTML(false)
-		return func(e eventView) { _ = encoder.Encode(e) }
-	}
-	header := []string{"SEQ", "TIME", "CALLER", "OPERATION", "TOKEN", "OBJECT", "MECHANISM", "OUTCOME", "DETAIL"}
-	w := tabwriter.NewWriter(c.Out, 12, 0, 2, ' ', 0)
-	return func(e eventView) {
-		if header != nil {
-			writeRow(w, header)
-			header = nil
-		}
-		caller := e.Application
-		if caller == "" {
-			caller = e.Identity
-		}
-		writeRow(w, []string{
-			strconv.FormatUint(e.Sequence, 10), local(e.Time), caller, e.Operation, e.Token, e.Object, e.Mechanism, e.Outcome, e.Detail,
-		})
-		_ = w.Flush()
-	}
+// tail prints events as they come.
+type tail struct {
+	*cli
+	last   uint64
+	labels map[string]string
+	begun  bool
 }
+
+// fetch asks once, with a deadline of its own.
+func (t *tail) fetch(ctx context.Context, request *anyhsmv1.ListEventsRequest, print bool) error {
+	return t.work(ctx, shortWork+followWait*time.Second, func(ctx context.Context, daemon *connection.Connection) error {
+		response, err := anyhsmv1.NewAuditServiceClient(daemon).ListEvents(ctx, request)
+		if err != nil {
+			return err
+		}
+		for _, e := range response.GetEvents() {
+			view := viewEvent(e)
+			view.TokenLabel = t.label(ctx, daemon, view.Token)
+			t.last = max(t.last, view.Sequence)
+			if print {
+				t.print(view)
+			}
+		}
+		return nil
+	})
+}
+
+// label finds a token's label; none for a token that is gone.
+func (t *tail) label(ctx context.Context, daemon *connection.Connection, uid string) string {
+	if _, known := t.labels[uid]; !known && uid != "" {
+		t.labels[uid] = ""
+		response, err := anyhsmv1.NewTokenAdminServiceClient(daemon).ListTokens(ctx, &anyhsmv1.ListTokensRequest{})
+		if err != nil {
+			return ""
+		}
+		for _, token := range response.GetTokens() {
+			t.labels[token.GetToken().GetUid()] = token.GetToken().GetLabel()
+		}
+	}
+	return t.labels[uid]
+}
+
+// print writes one line, in columns of fixed width because the next events are not known yet.
+func (t *tail) print(e eventView) {
+	if t.json {
+		encoder := json.NewEncoder(t.Out)
+		encoder.SetEscapeHTML(false)
+		_ = encoder.Encode(e)
+		return
+	}
+	const columns = "%-6s %-19s %-12s %-16s %-12s %-8s %-20s %-10s %s\n"
+	if !t.begun {
+		t.begun = true
+		_, _ = fmt.Fprintf(t.Out, columns, "SEQ", "TIME", "CALLER", "OPERATION", "TOKEN", "OBJECT", "MECHANISM", "OUTCOME", "DETAIL")
+	}
+	caller, token := e.Application, e.TokenLabel
+	if caller == "" {
+		caller = e.Identity
+	}
+	if token == "" {
+		token = first(e.Token, 8)
+	}
+	cells := []any{strconv.FormatUint(e.Sequence, 10), local(e.Time)}
+	for _, cell := range []string{caller, e.Operation, token, first(e.Object, 8), e.Mechanism, e.Outcome, e.Detail} {
+		cells = append(cells, clean(orDash(cell)))
+	}
+	_, _ = fmt.Fprintf(t.Out, columns, cells...)
+}
+
+func first(text string, n int) string { return text[:min(n, len(text))] }
 
 func (c *cli) auditVerify() *cobra.Command {
 	return &cobra.Command{

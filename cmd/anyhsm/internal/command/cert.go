@@ -14,6 +14,7 @@ import (
 
 	"github.com/anyhsm/anyhsm/cmd/anyhsm/internal/connection"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/fault"
 	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
 )
 
@@ -32,7 +33,8 @@ func (c *cli) certImport() *cobra.Command {
 		Use:   "import FILE",
 		Short: "Import a certificate, or a chain",
 		Long: `Import all certificates of a PEM file, or one in DER; FILE - is standard input. The first takes --label and --id; by
-default its id is that of the key pair that it belongs to, and labels are the certificates' common names.`,
+default its id is that of the key pair that it belongs to, and labels are the certificates' common names. Certificates
+further up the chain that the token has already are left alone.`,
 		Example: `  anyhsm cert import tls.pem --token web --label tls
   anyhsm cert import chain.pem --token web`,
 		Args: arguments(1, 1, "FILE"),
@@ -70,6 +72,10 @@ default its id is that of the key pair that it belongs to, and labels are the ce
 					}
 				}
 				response, err := anyhsmv1.NewKeyAdminServiceClient(daemon).ImportCertificate(ctx, request)
+				if i > 0 && fault.Is(err, fault.AlreadyExists) {
+					fmt.Fprintf(c.Err, "anyhsm: %s is there already\n", clean(certificate.Subject.String()))
+					continue
+				}
 				if err != nil {
 					return fmt.Errorf("certificate %d of %d (%s): %w", i+1, len(chain), certificate.Subject, err)
 				}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,12 +23,13 @@ import (
 type doctor struct {
 	*cli
 	application string // name or identity to ask the daemon about; empty for the caller
+	config      string // the module.toml that the application is known to use
 	user        *diagnosis.User
 	view        doctorView
 }
 
 func (c *cli) doctorCommand() *cobra.Command {
-	var as, uid, module string
+	var as, uid, module, config string
 	command := &cobra.Command{
 		Use:   "doctor",
 		Short: "Show what an application's module would see, and why not",
@@ -36,15 +38,17 @@ the tokens and keys that it sees there, and why it does not see the others. With
 this user's. The exit code is 1 if something keeps the application from its keys.`,
 		Example: `  anyhsm doctor
   anyhsm doctor --as nginx
+  anyhsm doctor --as nginx --config /srv/web/module.toml
   anyhsm doctor --uid www-data --module /usr/lib/anyhsm/anyhsm-pkcs11.so`,
 		Args: arguments(0, 0),
 	}
 	command.Flags().StringVar(&as, "as", "", "the application `NAME`")
 	command.Flags().StringVar(&uid, "uid", "", "the applications of the Unix user `USER` (name or number)")
 	command.Flags().StringVar(&module, "module", "", "the module's `FILE`, as the application names it")
+	command.Flags().StringVar(&config, "config", "", "the `FILE` that ANYHSM_CONFIG names in the application's environment")
 	command.MarkFlagsMutuallyExclusive("as", "uid")
 	command.RunE = func(command *cobra.Command, _ []string) error {
-		d := &doctor{cli: c, application: as}
+		d := &doctor{cli: c, application: as, config: config}
 		switch {
 		case uid != "":
 			identity, err := identityOf(uid)
@@ -86,10 +90,7 @@ func (d *doctor) examine(ctx context.Context) {
 			return
 		}
 	}
-	targets := d.configuration()
-	for _, t := range targets {
-		d.way(t)
-	}
+	targets := slices.DeleteFunc(d.configuration(), func(t connection.Target) bool { return !d.way(t) })
 	if d.view.Asked {
 		return
 	}
@@ -109,6 +110,9 @@ func (d *doctor) examine(ctx context.Context) {
 // configuration finds the module's configuration as the user's processes do.
 func (d *doctor) configuration() []connection.Target {
 	place := d.user.Place()
+	if d.config != "" {
+		place.Config = d.config
+	}
 	found, err := place.Find()
 	if err != nil {
 		d.add(diagnosis.Finding{
@@ -130,10 +134,11 @@ func (d *doctor) configuration() []connection.Target {
 	} else {
 		d.add(diagnosis.Finding{Check: "configuration", Result: diagnosis.OK, Detail: found.Path + ": " + endpoints})
 	}
-	if !d.user.Self {
+	if !d.user.Self && d.config == "" {
 		d.add(diagnosis.Finding{
 			Check: "configuration", Result: diagnosis.Note,
 			Detail: "the environment of " + d.user.Name + " is not known here; its " + modulefile.Environment + " would come first",
+			Step:   "if it has one, name that file with --config",
 		})
 	}
 	targets, err := connection.FromConfig(found.Config)
@@ -143,8 +148,8 @@ func (d *doctor) configuration() []connection.Target {
 	return targets
 }
 
-// way checks that the user gets to an endpoint.
-func (d *doctor) way(t connection.Target) {
+// way checks that the user gets to an endpoint. It returns whether there is something to ask.
+func (d *doctor) way(t connection.Target) bool {
 	if t.Socket() == "" {
 		for _, path := range []string{t.Files().Certificate, t.Files().Key, t.Files().CA} {
 			if err := d.user.CanRead(path); err != nil {
@@ -154,7 +159,7 @@ func (d *doctor) way(t connection.Target) {
 				})
 			}
 		}
-		return
+		return true
 	}
 	err := d.user.CanConnect(t.Socket())
 	switch {
@@ -164,11 +169,13 @@ func (d *doctor) way(t connection.Target) {
 		d.add(diagnosis.Finding{
 			Check: "socket", Result: diagnosis.Problem, Detail: t.String() + ": no such file", Step: "start the daemon: " + t.StartCommand(),
 		})
+		return false
 	default:
 		d.add(diagnosis.Finding{
 			Check: "socket", Result: diagnosis.Problem, Detail: err.Error(), Step: "let " + d.user.Name + " pass, or use another directory",
 		})
 	}
+	return true
 }
 
 func (d *doctor) problem(check string, err error) {

@@ -173,7 +173,7 @@ func (c *cli) keyDelete() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "delete KEY",
 		Short: "Destroy a key",
-		Long: "Destroy a key and its public half, in the provider as well. This cannot be undone; without --yes the terminal asks. " +
+		Long: "Destroy a key and its public half, in the provider as well. This cannot be undone; without --yes the terminal asks.\n" +
 			selectors + ".",
 		Example: `  anyhsm key delete tls-2025 --token web
   anyhsm key delete id:01ab --token web --yes`,

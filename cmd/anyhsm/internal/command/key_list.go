@@ -133,7 +133,7 @@ func (c *cli) keyShow() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "show KEY",
 		Short: "Show a key with its attributes",
-		Long: "Show the objects of a key with all attributes that are not secret; with --public-key only the public key, as PEM. " +
+		Long: "Show the objects of a key with all attributes that are not secret; with --public-key only the public key, as PEM.\n" +
 			selectors + ".",
 		Example: `  anyhsm key show tls --token web
   anyhsm key show tls --token web --public-key > tls.pub`,

@@ -66,14 +66,6 @@ func clean(text string) string {
 	}, text)
 }
 
-// when is a time for people; empty for none.
-func when(t *timestamppb.Timestamp) string {
-	if t == nil {
-		return ""
-	}
-	return t.AsTime().Local().Format("2006-01-02 15:04:05")
-}
-
 // stamp is a time for machines; nil for none.
 func stamp(t *timestamppb.Timestamp) *time.Time {
 	if t == nil {

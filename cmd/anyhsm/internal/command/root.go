@@ -67,6 +67,12 @@ Exit codes: 0 done, 1 failed or something is wrong, 2 the command line is wrong.
 		Args:              noSuchCommand,
 		RunE:              showHelp,
 		Version:           version.Version,
+		PersistentPreRunE: func(command *cobra.Command, _ []string) error {
+			if err := c.daemon.Check(); err != nil {
+				return usage(command, "--endpoint: %w", err)
+			}
+			return nil
+		},
 	}
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)

@@ -3,10 +3,10 @@ package connection
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/anyhsm/anyhsm/cmd/anyhsm/internal/modulefile"
 	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
 
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -135,5 +136,8 @@ func (t Target) StartCommand() string {
 			return "anyhsmd --config " + path
 		}
 	}
-	return fmt.Sprintf("anyhsmd --config FILE (a new FILE comes from: anyhsm init --dir %s)", filepath.Dir(t.address))
+	if t.address == modulefile.SystemSocket {
+		return "anyhsmd (first time: anyhsm init)"
+	}
+	return "anyhsmd --config FILE, where FILE says listen.unix = " + strconv.Quote(t.address)
 }

@@ -50,15 +50,20 @@ func (t Target) Socket() string {
 	return ""
 }
 
+// Check tells what is wrong with --endpoint itself.
+func (o Options) Check() error {
+	if o.Endpoint == "" {
+		return nil
+	}
+	_, err := parse(o.Endpoint, modulefile.TLS{})
+	return err
+}
+
 // Targets returns where to look for the daemon, in order: what the command line says, ANYHSM_SOCKET, then what the
 // module of this user would do.
 func (o Options) Targets() ([]Target, error) {
 	if o.Endpoint != "" {
-		files := modulefile.TLS{}
-		if o.TLSDir != "" {
-			files = FilesIn(o.TLSDir)
-		}
-		target, err := parse(o.Endpoint, files)
+		target, err := parse(o.Endpoint, FilesIn(o.TLSDir))
 		if err == nil && target.network == "tcp" && o.TLSDir == "" {
 			err = errors.New("--endpoint tcp://… needs --tls-dir with the files that `anyhsm enroll` wrote")
 		}

@@ -46,7 +46,10 @@ func (u User) Place() modulefile.Place {
 	if u.Self {
 		return modulefile.Here()
 	}
-	return modulefile.Place{Home: u.Home, RuntimeDir: "/run/user/" + strconv.FormatUint(uint64(u.UID), 10)}
+	return modulefile.Place{
+		Home: u.Home, RuntimeDir: "/run/user/" + strconv.FormatUint(uint64(u.UID), 10),
+		Unreadable: func(path string) bool { return u.CanRead(path) != nil },
+	}
 }
 
 const (

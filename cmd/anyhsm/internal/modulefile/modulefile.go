@@ -54,6 +54,8 @@ type Place struct {
 	Home string
 	// RuntimeDir is XDG_RUNTIME_DIR.
 	RuntimeDir string
+	// Unreadable tells what the place's user may not read; nil if that is what this process may not read.
+	Unreadable func(path string) bool
 }
 
 // Here is the place of this process.
@@ -70,35 +72,42 @@ type Found struct {
 	Config Config
 }
 
-// Find follows the module's order: ANYHSM_CONFIG, the user's file, the machine's file, the default sockets.
+// Find follows the module's order: ANYHSM_CONFIG, the user's file, the machine's file, the default sockets. The module
+// takes a user's file that it may not read for absent: a daemon that dropped its rights may still carry root's HOME.
 func (p Place) Find() (Found, error) {
 	var found Found
 	if p.Config != "" {
-		found.Path, found.Looked = p.Config, []string{p.Config}
-		var err error
-		found.Config, err = Read(p.Config)
-		return found, err
+		return found.read(p, p.Config)
 	}
-	var paths []string
-	if p.Home != "" {
-		paths = append(paths, filepath.Join(p.Home, ".config", "anyhsm", "module.toml"))
-	}
-	for _, path := range append(paths, SystemPath) {
-		found.Looked = append(found.Looked, path)
-		config, err := Read(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	if user := p.UserPath(); user != "" {
+		found.Looked = append(found.Looked, user)
+		if _, err := os.ReadFile(user); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !p.unreadable(user) {
+			return found.read(p, user)
 		}
-		found.Path, found.Config = path, config
-		return found, err
+	}
+	found.Looked = append(found.Looked, SystemPath)
+	if _, err := os.Stat(SystemPath); err == nil {
+		return found.read(p, SystemPath)
 	}
 	found.Config.Endpoints = []string{"unix://" + p.DefaultSocket()}
 	return found, nil
 }
 
+func (p Place) unreadable(path string) bool { return p.Unreadable != nil && p.Unreadable(path) }
+
+// read takes the file at path for the configuration.
+func (f Found) read(p Place, path string) (Found, error) {
+	f.Path = path
+	var err error
+	if f.Config, err = Read(path); err == nil && len(f.Config.Endpoints) == 0 {
+		f.Config.Endpoints = []string{"unix://" + p.DefaultSocket()}
+	}
+	return f, err
+}
+
 // DefaultSocket is the user's socket if it is there, else the machine's.
 func (p Place) DefaultSocket() string {
-	if p.RuntimeDir != "" {
+	if filepath.IsAbs(p.RuntimeDir) {
 		socket := filepath.Join(p.RuntimeDir, "anyhsm", "anyhsmd.sock")
 		if _, err := os.Stat(socket); err == nil {
 			return socket
@@ -127,9 +136,6 @@ func Parse(text []byte) (Config, error) {
 	if err := decoder.Decode(&config); err != nil {
 		return Config{}, explain(err)
 	}
-	if len(config.Endpoints) == 0 {
-		return Config{}, errors.New(`no endpoints; write for example endpoints = ["unix://` + SystemSocket + `"]`)
-	}
 	for _, endpoint := range config.Endpoints {
 		if err := checkEndpoint(endpoint, config.TLS); err != nil {
 			return Config{}, err
@@ -139,6 +145,11 @@ func Parse(text []byte) (Config, error) {
 		if timeout, err := time.ParseDuration(config.Timeout); err != nil || timeout <= 0 {
 			return Config{}, fmt.Errorf(`timeout = %q is no duration; write for example "30s"`, config.Timeout)
 		}
+	}
+	switch config.Log.Level {
+	case "", "debug", "info", "warn", "error":
+	default:
+		return Config{}, fmt.Errorf("log.level = %q is unknown; choose debug, info, warn or error", config.Log.Level)
 	}
 	return config, nil
 }

@@ -8,7 +8,7 @@ import (
 
 // UserPath is the configuration of the user, empty without a home directory.
 func (p Place) UserPath() string {
-	if p.Home == "" {
+	if !filepath.IsAbs(p.Home) {
 		return ""
 	}
 	return filepath.Join(p.Home, ".config", "anyhsm", "module.toml")

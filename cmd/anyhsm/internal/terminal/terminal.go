@@ -105,10 +105,10 @@ func silence(tty *os.File) (restore func(), err error) {
 	silent.Lflag &^= unix.ECHO
 	silent.Lflag |= unix.ICANON | unix.ISIG
 	silent.Iflag |= unix.ICRNL
-	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETSF, &silent); err != nil {
+	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETSW, &silent); err != nil {
 		return nil, fmt.Errorf("cannot turn the terminal's echo off: %w", err)
 	}
-	return func() { _ = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETSF, before) }, nil
+	return func() { _ = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETSW, before) }, nil
 }
 
 // ask prints a question and reads one line. The read happens in its own goroutine because a read of a terminal does
