@@ -33,18 +33,14 @@ type Module struct {
 func Open(reserved string) (*Module, error) {
 	c, err := config.Load(reserved)
 	if err != nil {
-		complain(err)
+		complain("C_Initialize failed: " + err.Error())
 		return nil, err
 	}
-	log, output, err := openLog(c.Log)
-	if err != nil {
-		complain(err)
-		return nil, err
-	}
+	log, output := openLog(c.Log)
 	client, err := daemonclient.New(c, log)
 	if err != nil {
 		_ = output.Close()
-		complain(err)
+		complain("C_Initialize failed: " + err.Error())
 		return nil, err
 	}
 	log.Info("initialised", "configuration", c.Source, "endpoints", c.Endpoints, "timeout", c.Timeout)

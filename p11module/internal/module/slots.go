@@ -157,12 +157,12 @@ func (m *Module) merge(s *anyhsmv1.Slot, mechanisms map[cryptoki.MechanismType]s
 	return found
 }
 
-// slot finds a slot: CKR_SLOT_ID_INVALID. One that is known is not asked for again.
+// slot finds a slot: CKR_SLOT_ID_INVALID. One that is known is not asked for again, unless something happened to it.
 func (m *Module) slot(id uint64) (*slot, error) {
 	m.slots.mu.Lock()
-	found := m.slots.known[id]
+	found, stale := m.slots.known[id], m.slots.asked.IsZero()
 	m.slots.mu.Unlock()
-	if found != nil {
+	if found != nil && !stale {
 		return found, nil
 	}
 	m.refresh()

@@ -1,7 +1,9 @@
 package session
 
 import (
+	"bytes"
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
@@ -49,9 +51,10 @@ func (s *Session) Attributes(handle uint64, types []cryptoki.AttributeType) ([]V
 			if !ok {
 				values[i].Err = cryptoki.CKR_ATTRIBUTE_TYPE_INVALID
 			}
-			values[i].Data = data
+			values[i].Data = bytes.Clone(data)
 		}
 	}
+	runtime.KeepAlive(o)
 	return values, nil
 }
 
@@ -107,7 +110,7 @@ func (s *Session) SetAttributes(handle uint64, changes cryptoki.Attributes) erro
 		return err
 	}
 	if o.owner != nil && o.sealed == nil {
-		return t.replace(o, &Object{Attributes: changed, secret: o.secret})
+		return t.replace(o, &Object{Attributes: changed, secret: o.secret.Clone()})
 	}
 	answer, at, err := call(t, func(header *anyhsmv1.CallHeader) (*anyhsmv1.SetAttributesResponse, error) {
 		return t.client.Objects.SetAttributes(ctx, &anyhsmv1.SetAttributesRequest{
@@ -142,7 +145,9 @@ func (t *Token) replace(old, changed *Object) error {
 	if id, ok := old.Attributes.Get(cryptoki.CKA_UNIQUE_ID); ok {
 		changed.Attributes.Set(cryptoki.Bytes(cryptoki.CKA_UNIQUE_ID, id))
 	}
+	changed.guard()
 	t.held.put(changed)
+	runtime.KeepAlive(old)
 	return nil
 }
 

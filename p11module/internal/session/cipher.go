@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -159,6 +160,7 @@ func (s *Session) process(op *cipher) process {
 			if err != nil {
 				return nil, err
 			}
+			defer runtime.KeepAlive(op.key)
 			if more && m.Type == cryptoki.CKM_AES_CBC_PAD {
 				m.Type = cryptoki.CKM_AES_CBC
 			}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/object"
@@ -58,6 +59,7 @@ func (s *Session) CopyObject(handle uint64, template cryptoki.Attributes) (uint6
 	if err := s.mayMake(complete); err != nil {
 		return 0, err
 	}
+	defer runtime.KeepAlive(source)
 	// What has no secret, or one that is here, is copied here.
 	here := source.sealed == nil && (source.owner != nil || !secretive(source.class()))
 	switch stays := !complete.Bool(cryptoki.CKA_TOKEN); {
@@ -173,6 +175,7 @@ func (s *Session) hold(o *Object) (uint64, error) {
 	if !o.Attributes.Has(cryptoki.CKA_UNIQUE_ID) {
 		o.Attributes = append(o.Attributes, cryptoki.String(cryptoki.CKA_UNIQUE_ID, fmt.Sprintf("session-%x", o.Handle)))
 	}
+	o.guard()
 	t.held.put(o)
 	return o.Handle, nil
 }

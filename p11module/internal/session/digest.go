@@ -1,7 +1,9 @@
 package session
 
 import (
+	"bytes"
 	"hash"
+	"runtime"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
@@ -71,6 +73,7 @@ func (s *Session) DigestKey(handle uint64) error {
 	if err == nil {
 		op.updated = true
 		op.hash.Write(value)
+		clear(value)
 	}
 	release(s, &s.digest, err == nil)
 	return err
@@ -92,7 +95,9 @@ func (s *Session) digestible(handle uint64) ([]byte, error) {
 			return nil, s.remember(err)
 		}
 	}
-	return secret.Bytes(cryptoki.CKA_VALUE), nil
+	value := bytes.Clone(secret.Bytes(cryptoki.CKA_VALUE))
+	runtime.KeepAlive(key)
+	return value, nil
 }
 
 // DigestFinal is C_DigestFinal.

@@ -168,12 +168,24 @@ func (t *Token) forgetLogin() {
 	}
 }
 
-// refused ends a login whose ticket the daemon no longer takes, unless it was replaced meanwhile.
-func (t *Token) refused(at moment) {
+// doubt asks whether the login still counts when the daemon did not do something for want of one. Its ticket may be too
+// old, or the PIN another: whoever then logs in again must not hear that the user already is.
+func (t *Token) doubt(at moment) {
+	ctx, cancel := t.context()
+	defer cancel()
+	header, now := t.begin()
+	if now.login != at.login {
+		return
+	}
+	answer, err := t.client.Tokens.RenewTicket(ctx, &anyhsmv1.RenewTicketRequest{Header: header})
+	if err == nil {
+		t.refreshTicket(now, answer.GetTicket())
+		return
+	}
 	t.mu.Lock()
-	current := t.login.is(cryptoki.CKU_USER) && t.login.generation == at.login
+	current := t.login.generation == at.login
 	t.mu.Unlock()
-	if current {
+	if current && fault.Is(err, fault.UserNotLoggedIn) {
 		t.client.Log().Warn("the daemon ended the login: its ticket is too old or the PIN was changed", "slot", t.slot)
 		t.forgetLogin()
 	}

@@ -75,6 +75,7 @@ func (o *Object) local() (*softkey.Key, error) {
 	o.once.Do(func() {
 		all := append(o.Attributes[:len(o.Attributes):len(o.Attributes)], o.secret...)
 		o.key, o.error = softkey.FromAttributes(all)
+		o.guardKey()
 	})
 	return o.key, o.error
 }

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"runtime"
+
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
 	"github.com/anyhsm/anyhsm/internal/wire"
@@ -86,6 +88,7 @@ func (s *Session) signMessage(op *signature) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		defer runtime.KeepAlive(op.key)
 		return key.Sign(op.mechanism, op.message.sum())
 	}
 	m, err := wire.MechanismToProto(op.mechanism)

@@ -179,10 +179,11 @@ func call[R reply](t *Token, do func(*anyhsmv1.CallHeader) (R, error)) (R, momen
 	header, at := t.begin()
 	answer, err := do(header)
 	if err != nil {
-		// The daemon no longer takes the user's ticket: it is too old, or the PIN is another. Whoever logs in again must
-		// not hear that the user already is. A context ticket's refusal says nothing of the login.
-		if fault.Is(err, fault.UserNotLoggedIn) && len(header.GetTicket()) > 0 && len(header.GetContextTicket()) == 0 {
-			t.refused(at)
+		switch {
+		case fault.Is(err, fault.UserNotLoggedIn) && len(header.GetTicket()) > 0 && len(header.GetContextTicket()) == 0:
+			t.doubt(at)
+		case fault.Is(err, fault.TokenNotPresent):
+			t.changed()
 		}
 		return answer, at, err
 	}

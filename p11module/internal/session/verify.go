@@ -1,6 +1,8 @@
 package session
 
 import (
+	"runtime"
+
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
 	"github.com/anyhsm/anyhsm/internal/wire"
@@ -75,6 +77,7 @@ func (s *Session) verifyMessage(op *verification, signature []byte) error {
 		if err != nil {
 			return err
 		}
+		defer runtime.KeepAlive(op.key)
 		m, data := op.mechanism, op.message.sum()
 		if op.message.hashed() {
 			if m, data, err = mechanism.Reduce(m, data); err != nil {
