@@ -4,6 +4,7 @@ package provider
 
 import (
 	"context"
+	"time"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 )
@@ -133,4 +134,18 @@ type RandomSource interface {
 // HealthChecker is a provider that can tell whether it would serve; nil if so.
 type HealthChecker interface {
 	Health(ctx context.Context) error
+}
+
+// Checker is a provider that can be checked beyond its own word, by another implementation that uses its keys. It may
+// hold up other calls for as long as it takes: it is for administrators who ask for it.
+type Checker interface {
+	Check(ctx context.Context) ([]CheckResult, error)
+}
+
+// CheckResult is one step of a check; Err is nil if it passed.
+type CheckResult struct {
+	Name   string
+	Detail string
+	Err    error
+	Took   time.Duration
 }

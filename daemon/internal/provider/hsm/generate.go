@@ -49,26 +49,60 @@ func (p *Provider) Generate(ctx context.Context, request provider.GenerateReques
 			return none, err
 		}
 		defer done()
-		made, err := s.made(r)
-		if err != nil || made != nil {
-			return generated(made), err
-		}
 		mechanism := []*pkcs11.Mechanism{pkcs11.NewMechanism(uint(request.Mechanism.Type), nil)}
 		private := template(p.keyTemplate(r, request.Private, false)...)
-		if keyPair {
-			_, _, err = s.GenerateKeyPair(s.handle, mechanism, template(p.publicTemplate(r, request.Public)...), private)
-		} else {
-			_, err = s.GenerateKey(s.handle, mechanism, private)
+		public := template(p.publicTemplate(r, request.Public)...)
+		for attempt := 1; ; attempt++ {
+			if err := s.sweep(r); err != nil {
+				return none, err
+			}
+			made, err := s.made(r)
+			if err != nil || made != nil {
+				return generated(made), err
+			}
+			var half pkcs11.ObjectHandle
+			if keyPair {
+				half, _, err = s.GenerateKeyPair(s.handle, mechanism, public, private)
+			} else {
+				_, err = s.GenerateKey(s.handle, mechanism, private)
+			}
+			if passing(err) && attempt < generateAttempts && ctx.Err() == nil {
+				continue
+			}
+			if err != nil {
+				return none, err
+			}
+			return s.fresh(r, half)
 		}
-		if err != nil {
-			return none, err
-		}
-		made, err = s.made(r)
-		if err == nil && made == nil {
-			err = fault.New(fault.FunctionFailed, "the HSM said that it made the key and does not have it; see its own log")
-		}
-		return generated(made), err
 	})
+}
+
+// fresh says what a key is that was generated just now; half is the public one of a pair. It does not look for them:
+// SoftHSM does not always find at once what it has made.
+func (s *session) fresh(r reference, half pkcs11.ObjectHandle) (provider.Generated, error) {
+	var made provider.Generated
+	if r.Class == cryptoki.CKO_PRIVATE_KEY {
+		has, err := s.read(half, publicTypes...)
+		if err != nil {
+			return made, err
+		}
+		public, ok := normalize(r.KeyType, has)
+		if !ok {
+			return made, fault.New(fault.FunctionFailed, "the HSM made a key and does not show its public half; destroy both with the HSM's own tool")
+		}
+		made.Public, r.Public = public, fingerprint(public)
+	}
+	made.Ref = r.encode()
+	return made, nil
+}
+
+// generateAttempts is how often a key is tried to be made.
+const generateAttempts = 5
+
+// passing tells errors that the next attempt may not meet. SoftHSM answers with them about once in a hundred times when
+// another session looks for objects while it makes one; what it has made until then is swept away before the next.
+func passing(err error) bool {
+	return is(err, cryptoki.CKR_GENERAL_ERROR, cryptoki.CKR_FUNCTION_FAILED, cryptoki.CKR_TEMPLATE_INCONSISTENT, cryptoki.CKR_OBJECT_HANDLE_INVALID)
 }
 
 func generated(made *provider.Generated) provider.Generated {

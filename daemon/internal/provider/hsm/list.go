@@ -187,6 +187,10 @@ func (s *session) found(e entry) (provider.Found, error) {
 			found.Objects[0] = append(found.Objects[0], half...)
 			found.Objects = append(found.Objects, public)
 			e.r.Public = fingerprint(half)
+			if len(e.r.ID) > 0 {
+				// The public key tells it apart, and unlike a label it never changes.
+				e.r.Label = ""
+			}
 		}
 		found.Ref = e.r.encode()
 	}

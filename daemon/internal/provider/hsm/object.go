@@ -143,6 +143,14 @@ func (s *session) publicOf(private pkcs11.ObjectHandle, r reference) (cryptoki.A
 		return public, nil
 	}
 	halves, err := s.find(r.match(cryptoki.CKO_PUBLIC_KEY)...)
+	if err == nil && len(halves) > 1 && r.Label == "" {
+		// Several keys share the id: the half with the private key's label is meant.
+		var has cryptoki.Attributes
+		if has, err = s.read(private, cryptoki.CKA_LABEL); err == nil {
+			r.Label = string(has.Bytes(cryptoki.CKA_LABEL))
+			halves, err = s.find(r.match(cryptoki.CKO_PUBLIC_KEY)...)
+		}
+	}
 	if err != nil || len(halves) != 1 {
 		return nil, err
 	}

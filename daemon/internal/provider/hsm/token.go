@@ -133,10 +133,11 @@ func loggedIn(c client, s pkcs11.SessionHandle) (bool, error) {
 
 // login logs in where that is needed. After a wrong PIN it never tries again.
 func (p *Provider) login(anchor pkcs11.SessionHandle, info pkcs11.TokenInfo) error {
+	label := strings.TrimRight(info.Label, " \x00")
 	pad := info.Flags&pkcs11.CKF_PROTECTED_AUTHENTICATION_PATH != 0
 	if p.config.PIN == "" && !pad {
 		if info.Flags&pkcs11.CKF_LOGIN_REQUIRED != 0 {
-			return fault.New(fault.PINIncorrect, "the token %q needs a login and no `pin` is configured", info.Label)
+			return p.refuse(fault.PINIncorrect, "token %q needs a login; give its `pin`", label)
 		}
 		return nil
 	}
@@ -148,10 +149,10 @@ func (p *Provider) login(anchor pkcs11.SessionHandle, info pkcs11.TokenInfo) err
 	}
 	switch {
 	case info.Flags&pkcs11.CKF_USER_PIN_LOCKED != 0:
-		return fault.New(fault.PINLocked, "the user's PIN of token %q is locked; unlock it with the HSM's own tool", info.Label)
+		return p.refuse(fault.PINLocked, "the user's PIN of token %q is locked; unlock it with the HSM's own tool, then restart", label)
 	case info.Flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0:
 		// A daemon that restarts for ever must not be what locks the token.
-		return fault.New(fault.PINIncorrect, "token %q allows one more try of the user's PIN before it locks; log in once with another tool to be sure of the PIN, then start again", info.Label)
+		return p.refuse(fault.PINIncorrect, "token %q allows one more try of the user's PIN before it locks; log in once with another tool to be sure of the PIN, then restart", label)
 	}
 	user := uint(p.config.UserType)
 	if user == 0 {
@@ -163,15 +164,19 @@ func (p *Provider) login(anchor pkcs11.SessionHandle, info pkcs11.TokenInfo) err
 	case cryptoki.CKR_USER_ALREADY_LOGGED_IN:
 		return nil
 	case cryptoki.CKR_PIN_INCORRECT, cryptoki.CKR_PIN_LEN_RANGE, cryptoki.CKR_PIN_INVALID:
-		p.refused = fault.New(fault.PINIncorrect, "token %q refused the configured PIN with %s; correct `pin` and restart: it is not tried again before, so that the token does not lock", info.Label, rv)
-		return p.refused
+		return p.refuse(fault.PINIncorrect, "token %q refused the configured PIN with %s; correct `pin` and restart: it is not tried again before, so that the token does not lock", label, rv)
 	case cryptoki.CKR_PIN_LOCKED, cryptoki.CKR_PIN_EXPIRED, cryptoki.CKR_USER_PIN_NOT_INITIALIZED,
 		cryptoki.CKR_USER_TYPE_INVALID, cryptoki.CKR_USER_ANOTHER_ALREADY_LOGGED_IN:
-		p.refused = fault.New(kindOf(rv), "login to token %q failed with %s; look at the token with the HSM's own tool, then restart", info.Label, rv)
-		return p.refused
+		return p.refuse(kindOf(rv), "login to token %q failed with %s; look at the token with the HSM's own tool, then restart", label, rv)
 	}
 	if err != nil {
 		return &linkError{err}
 	}
 	return nil
+}
+
+// refuse makes the error with which all calls fail from now on: a login is not tried twice.
+func (p *Provider) refuse(kind fault.Kind, format string, args ...any) error {
+	p.refused = fault.New(kind, format, args...)
+	return p.refused
 }
