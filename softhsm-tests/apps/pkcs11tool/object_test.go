@@ -116,7 +116,7 @@ func TestItself(t *testing.T) {
 		}
 		// SoftHSM fails these: it has no ECDSA-SHA1, and its C_Initialize in a child says ALREADY_INITIALIZED.
 		if target.Daemon != nil {
-			if out := p.run(t, "--test-ec", "--session-rw", "--key-type", "EC:prime256v1", "--id", "63"); strings.Count(out, "OK") < 2 {
+			if out := p.run(t, "--test-ec", "--session-rw", "--key-type", "EC:prime256v1", "--id", "63"); !strings.Contains(out, "==> OK") {
 				t.Errorf("--test-ec:\n%s", out)
 			}
 			p.Run(t, "pkcs11-tool", "--module", p.Module, "--test-fork")
