@@ -78,7 +78,7 @@ func wantRV(t *testing.T, err error, want cryptoki.RV) {
 	}
 }
 
-// asymmetric lists every signature mechanism with data that its raw form takes.
+// signatures lists every signature mechanism with data that its raw form takes.
 func signatures() []struct {
 	m    cryptoki.Mechanism
 	key  func(testing.TB) pair
