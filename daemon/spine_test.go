@@ -10,6 +10,9 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,11 +29,11 @@ import (
 	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
 )
 
-// createToken makes a token and returns its uid.
-func createToken(t *testing.T, connection grpc.ClientConnInterface, label string) string {
+// createToken makes a token on the provider software, or another one, and returns its uid.
+func createToken(t *testing.T, connection grpc.ClientConnInterface, label string, provider ...string) string {
 	t.Helper()
 	response, err := anyhsmv1.NewTokenAdminServiceClient(connection).CreateToken(within(t, 20*time.Second), &anyhsmv1.CreateTokenRequest{
-		RequestId: requestID(), Label: label, SoPin: []byte("12345678"), UserPin: []byte("1234"),
+		RequestId: requestID(), Label: label, Provider: strings.Join(provider, ""), SoPin: []byte("12345678"), UserPin: []byte("1234"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -300,14 +303,43 @@ func TestSpineOverMutualTLS(t *testing.T) {
 	}
 }
 
+// softHSM makes a SoftHSM token for the daemon and returns its provider's configuration.
+func softHSM(t *testing.T) string {
+	t.Helper()
+	directory := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(directory, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	tokens := filepath.Join(directory, "tokens")
+	if err := os.Mkdir(tokens, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SOFTHSM2_CONF", file("softhsm2.conf", "directories.tokendir = "+tokens+"\nobjectstore.backend = file\n"))
+	out, err := exec.Command("softhsm2-util", "--init-token", "--free", "--label", "anyhsm", "--so-pin", "87654321", "--pin", "4321").CombinedOutput()
+	if err != nil {
+		t.Fatalf("softhsm2-util (Debian package softhsm2): %v\n%s", err, out)
+	}
+	return "[[provider]]\nname = \"softhsm\"\nkind = \"hsm\"\nlibrary = \"/usr/lib/softhsm/libsofthsm2.so\"\ntoken = \"anyhsm\"\n" +
+		"pin = \"file:" + file("pin", "4321\n") + "\"\n"
+}
+
 // TestKillDuringLoad kills the daemon again and again while keys are made and used. Every request is repeated with its
 // id until it is answered; in the end each was done exactly once.
 func TestKillDuringLoad(t *testing.T) {
+	t.Run("software", func(t *testing.T) { killDuringLoad(t, "software", "") })
+	t.Run("softhsm", func(t *testing.T) { killDuringLoad(t, "softhsm", softHSM(t)) })
+}
+
+func killDuringLoad(t *testing.T, provider, configuration string) {
 	const workers, each, kills = 4, 15, 4
-	p := newProcess(t, "")
+	p := newProcess(t, configuration)
 	p.start()
 	connection := p.unix()
-	token := createToken(t, connection, "load")
+	token := createToken(t, connection, "load", provider)
 	ticket := login(t, connection, token)
 	ctx := within(t, 90*time.Second)
 	var group sync.WaitGroup
@@ -345,5 +377,28 @@ func TestKillDuringLoad(t *testing.T) {
 		if n != 1 {
 			t.Errorf("key %s was made %d times", label, n)
 		}
+	}
+	if provider == "software" {
+		return
+	}
+	// Nor does the HSM have keys that nobody knows of.
+	held, page := 0, ""
+	for {
+		response, err := anyhsmv1.NewProviderServiceClient(connection).ListProviderKeys(ctx, &anyhsmv1.ListProviderKeysRequest{Provider: provider, Page: page})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range response.GetKeys() {
+			held++
+			if k.GetToken() != "load" {
+				t.Errorf("the HSM has a key %s (%s) that no token has", k.GetReference(), k.GetLabel())
+			}
+		}
+		if page = response.GetNextPage(); page == "" {
+			break
+		}
+	}
+	if held != workers*each {
+		t.Errorf("the HSM has %d keys, want %d", held, workers*each)
 	}
 }
