@@ -1,12 +1,15 @@
 package main
 
 /*
+#include <stdlib.h>
 #include <string.h>
 #include "front.h"
 */
 import "C"
 
 import (
+	"unsafe"
+
 	"github.com/anyhsm/anyhsm/p11module/internal/daemonclient"
 	"github.com/anyhsm/anyhsm/p11module/internal/module"
 )
@@ -25,7 +28,7 @@ const maxSettings = 4096
 //
 //export anyhsm_C_Initialize
 func anyhsm_C_Initialize(pInitArgs C.CK_VOID_PTR) (rv C.CK_RV) {
-	defer caught(&rv)
+	defer caught(nil, &rv)
 	reserved := ""
 	if pInitArgs != nil {
 		arguments := (*C.CK_C_INITIALIZE_ARGS)(pInitArgs)
@@ -54,13 +57,16 @@ func anyhsm_C_Initialize(pInitArgs C.CK_VOID_PTR) (rv C.CK_RV) {
 	if err != nil {
 		return result(err)
 	}
+	inherited := C.CString(m.Inherited())
+	C.anyhsm_settings_keep(inherited)
+	C.free(unsafe.Pointer(inherited))
 	current.Store(m)
 	return C.CKR_OK
 }
 
 //export anyhsm_C_Finalize
 func anyhsm_C_Finalize(pReserved C.CK_VOID_PTR) (rv C.CK_RV) {
-	defer caught(&rv)
+	defer caught(nil, &rv)
 	lifecycle.Lock()
 	defer lifecycle.Unlock()
 	m := current.Load()

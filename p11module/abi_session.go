@@ -82,7 +82,7 @@ func anyhsm_C_Login(
 	hSession C.CK_SESSION_HANDLE, userType C.CK_USER_TYPE, pPin C.CK_UTF8CHAR_PTR, ulPinLen C.CK_ULONG,
 ) C.CK_RV {
 	return inSession(hSession, func(s *session.Session) error {
-		pin, err := view(pPin, ulPinLen)
+		pin, err := viewPIN(pPin, ulPinLen)
 		if err != nil {
 			return err
 		}
@@ -98,11 +98,11 @@ func anyhsm_C_LoginUser(
 	pUsername C.CK_UTF8CHAR_PTR, ulUsernameLen C.CK_ULONG,
 ) C.CK_RV {
 	return inSession(hSession, func(s *session.Session) error {
-		pin, err := view(pPin, ulPinLen)
+		pin, err := viewPIN(pPin, ulPinLen)
 		if err != nil {
 			return err
 		}
-		name, err := view(pUsername, ulUsernameLen)
+		name, err := viewPIN(pUsername, ulUsernameLen)
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func anyhsm_C_Logout(hSession C.CK_SESSION_HANDLE) C.CK_RV {
 //export anyhsm_C_InitPIN
 func anyhsm_C_InitPIN(hSession C.CK_SESSION_HANDLE, pPin C.CK_UTF8CHAR_PTR, ulPinLen C.CK_ULONG) C.CK_RV {
 	return inSession(hSession, func(s *session.Session) error {
-		pin, err := view(pPin, ulPinLen)
+		pin, err := viewPIN(pPin, ulPinLen)
 		if err != nil {
 			return err
 		}
@@ -135,11 +135,11 @@ func anyhsm_C_SetPIN(
 	ulNewLen C.CK_ULONG,
 ) C.CK_RV {
 	return inSession(hSession, func(s *session.Session) error {
-		old, err := view(pOldPin, ulOldLen)
+		old, err := viewPIN(pOldPin, ulOldLen)
 		if err != nil {
 			return err
 		}
-		replacement, err := view(pNewPin, ulNewLen)
+		replacement, err := viewPIN(pNewPin, ulNewLen)
 		if err != nil {
 			return err
 		}

@@ -116,7 +116,7 @@ func anyhsm_C_InitToken(
 	slotID C.CK_SLOT_ID, pPin C.CK_UTF8CHAR_PTR, ulPinLen C.CK_ULONG, pLabel C.CK_UTF8CHAR_PTR,
 ) C.CK_RV {
 	return call(func(m *module.Module) error {
-		pin, err := view(pPin, ulPinLen)
+		pin, err := viewPIN(pPin, ulPinLen)
 		if err != nil || pLabel == nil {
 			return errArguments
 		}

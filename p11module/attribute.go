@@ -35,6 +35,9 @@ func attributeList(p C.CK_ATTRIBUTE_PTR, count C.CK_ULONG) ([]C.CK_ATTRIBUTE, er
 	return unsafe.Slice(p, int(count)), nil
 }
 
+// value is where an attribute's value lies.
+func value(a *C.CK_ATTRIBUTE) unsafe.Pointer { return pointer(unsafe.Pointer(&a.pValue)) }
+
 // readTemplate reads a template into the canonical encoding. All values are copied, into one piece of memory.
 func readTemplate(p C.CK_ATTRIBUTE_PTR, count C.CK_ULONG) (cryptoki.Attributes, error) {
 	return readNested(p, count, 0)
@@ -48,7 +51,7 @@ func readNested(p C.CK_ATTRIBUTE_PTR, count C.CK_ULONG, depth int) (cryptoki.Att
 	total := 0
 	for i := range list {
 		n := list[i].ulValueLen
-		if n > 0 && list[i].pValue == nil || n > maxLength {
+		if n > 0 && value(&list[i]) == nil || n > maxLength {
 			return nil, errArguments
 		}
 		if n > maxValue {
@@ -79,44 +82,44 @@ func readNested(p C.CK_ATTRIBUTE_PTR, count C.CK_ULONG, depth int) (cryptoki.Att
 
 // appendCanonical appends the canonical encoding of one attribute's value.
 func appendCanonical(to []byte, a *C.CK_ATTRIBUTE, depth int) ([]byte, error) {
-	value, err := view(C.CK_BYTE_PTR(a.pValue), a.ulValueLen)
+	in, err := view(C.CK_BYTE_PTR(value(a)), a.ulValueLen)
 	if err != nil {
 		return nil, err
 	}
 	switch object.Kind(cryptoki.AttributeType(a._type)) {
 	case object.Ulong:
-		if len(value) != ulongSize {
+		if len(in) != ulongSize {
 			return nil, cryptoki.CKR_ATTRIBUTE_VALUE_INVALID
 		}
-		return binary.LittleEndian.AppendUint64(to, readUlong(value)), nil
+		return binary.LittleEndian.AppendUint64(to, readUlong(in)), nil
 	case object.Ulongs:
-		if len(value)%ulongSize != 0 {
+		if len(in)%ulongSize != 0 {
 			return nil, cryptoki.CKR_ATTRIBUTE_VALUE_INVALID
 		}
-		for ; len(value) > 0; value = value[ulongSize:] {
-			to = binary.LittleEndian.AppendUint64(to, readUlong(value))
+		for ; len(in) > 0; in = in[ulongSize:] {
+			to = binary.LittleEndian.AppendUint64(to, readUlong(in))
 		}
 		return to, nil
 	case object.Bool:
-		if len(value) != 1 {
+		if len(in) != 1 {
 			return nil, cryptoki.CKR_ATTRIBUTE_VALUE_INVALID
 		}
-		if value[0] != 0 {
+		if in[0] != 0 {
 			return append(to, 1), nil
 		}
 		return append(to, 0), nil
 	case object.Template:
-		if len(value)%C.sizeof_CK_ATTRIBUTE != 0 || depth == maxDepth {
+		if len(in)%C.sizeof_CK_ATTRIBUTE != 0 || depth == maxDepth {
 			return nil, cryptoki.CKR_ATTRIBUTE_VALUE_INVALID
 		}
 		nested, err := readNested(
-			C.CK_ATTRIBUTE_PTR(a.pValue), C.CK_ULONG(len(value)/C.sizeof_CK_ATTRIBUTE), depth+1)
+			C.CK_ATTRIBUTE_PTR(value(a)), C.CK_ULONG(len(in)/C.sizeof_CK_ATTRIBUTE), depth+1)
 		if err != nil {
 			return nil, err
 		}
 		return append(to, wire.MarshalAttributes(nested)...), nil
 	default:
-		return append(to, value...), nil
+		return append(to, in...), nil
 	}
 }
 
@@ -139,47 +142,48 @@ func writeAttributes(list []C.CK_ATTRIBUTE, values []session.Value) error {
 }
 
 // writeValue turns a canonical value into C's.
-func writeValue(a *C.CK_ATTRIBUTE, value []byte) error {
+func writeValue(a *C.CK_ATTRIBUTE, from []byte) error {
 	kind := object.Kind(cryptoki.AttributeType(a._type))
 	if kind == object.Template {
-		return writeNested(a, value)
+		return writeNested(a, from)
 	}
-	size := len(value)
+	size := len(from)
 	ulongs := kind == object.Ulong || kind == object.Ulongs
 	if ulongs {
-		size = len(value) / 8 * ulongSize
+		size = len(from) / 8 * ulongSize
 	}
 	to, err := claim(a, size)
 	if err != nil || to == nil {
 		return err
 	}
 	if !ulongs {
-		copy(to, value)
+		copy(to, from)
 		return nil
 	}
-	for ; len(value) >= 8; value, to = value[8:], to[ulongSize:] {
-		writeUlong(to, binary.LittleEndian.Uint64(value))
+	for ; len(from) >= 8; from, to = from[8:], to[ulongSize:] {
+		writeUlong(to, binary.LittleEndian.Uint64(from))
 	}
 	return nil
 }
 
 // claim puts the size of a value into the attribute and returns the caller's memory for it: nil for a size query.
 func claim(a *C.CK_ATTRIBUTE, size int) ([]byte, error) {
-	if a.pValue != nil && a.ulValueLen < C.CK_ULONG(size) {
+	to := value(a)
+	if to != nil && a.ulValueLen < C.CK_ULONG(size) {
 		a.ulValueLen = C.CK_UNAVAILABLE_INFORMATION
 		return nil, cryptoki.CKR_BUFFER_TOO_SMALL
 	}
 	a.ulValueLen = C.CK_ULONG(size)
-	if a.pValue == nil || size == 0 {
+	if to == nil || size == 0 {
 		return nil, nil
 	}
-	return unsafe.Slice((*byte)(a.pValue), size), nil
+	return unsafe.Slice((*byte)(to), size), nil
 }
 
 // writeNested answers for a template in an attribute: the caller's array gets the types, and for each the value or the
 // length by the same rule.
-func writeNested(a *C.CK_ATTRIBUTE, value []byte) error {
-	nested, err := wire.UnmarshalAttributes(value)
+func writeNested(a *C.CK_ATTRIBUTE, from []byte) error {
+	nested, err := wire.UnmarshalAttributes(from)
 	if err != nil {
 		return err
 	}
@@ -187,7 +191,7 @@ func writeNested(a *C.CK_ATTRIBUTE, value []byte) error {
 	if err != nil || to == nil {
 		return err
 	}
-	list := unsafe.Slice(C.CK_ATTRIBUTE_PTR(a.pValue), len(nested))
+	list := unsafe.Slice(C.CK_ATTRIBUTE_PTR(value(a)), len(nested))
 	var first error
 	for i := range nested {
 		list[i]._type = C.CK_ATTRIBUTE_TYPE(nested[i].Type)

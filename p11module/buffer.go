@@ -1,7 +1,7 @@
 package main
 
 /*
-#include "pkcs11.h"
+#include "front.h"
 */
 import "C"
 
@@ -22,6 +22,9 @@ const errArguments = cryptoki.CKR_ARGUMENTS_BAD
 // variable) and nothing is read.
 const maxLength = 1<<31 - 1
 
+// maxPIN is far beyond the longest PIN of a token.
+const maxPIN = 4096
+
 // view is the caller's memory as a slice, without a copy: good only during the call. Who keeps bytes copies them.
 func view[P ~*C.CK_BYTE](p P, n C.CK_ULONG) ([]byte, error) {
 	if n == 0 {
@@ -31,6 +34,22 @@ func view[P ~*C.CK_BYTE](p P, n C.CK_ULONG) ([]byte, error) {
 		return nil, errArguments
 	}
 	return unsafe.Slice((*byte)(unsafe.Pointer(p)), int(n)), nil
+}
+
+// viewPIN is a PIN as a slice. Those that no token takes go on, up to a length that cannot be meant.
+func viewPIN(p C.CK_UTF8CHAR_PTR, n C.CK_ULONG) ([]byte, error) {
+	if n > maxPIN {
+		return nil, errArguments
+	}
+	return view(p, n)
+}
+
+// pointer reads a pointer that a structure of the caller holds; front.h says why not every one may be seen in Go.
+func pointer(field unsafe.Pointer) unsafe.Pointer {
+	if address := *(*uintptr)(field); address != 0 && address < C.ANYHSM_FIRST_PAGE {
+		return unsafe.Pointer(C.anyhsm_nowhere)
+	}
+	return *(*unsafe.Pointer)(field)
 }
 
 // writeBytes does the C side of section 5.2's rule for functions that return bytes: what the session makes of `room`

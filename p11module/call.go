@@ -31,7 +31,7 @@ func call(do func(m *module.Module) error) (rv C.CK_RV) {
 	if m == nil {
 		return C.CKR_CRYPTOKI_NOT_INITIALIZED
 	}
-	defer caught(&rv)
+	defer caught(m, &rv)
 	debug.SetPanicOnFault(true)
 	return result(do(m))
 }
@@ -90,8 +90,11 @@ func result(err error) C.CK_RV {
 }
 
 // caught turns a panic into CKR_GENERAL_ERROR. It is deferred itself, as recover demands.
-func caught(rv *C.CK_RV) {
-	if recover() != nil {
+func caught(m *module.Module, rv *C.CK_RV) {
+	if cause := recover(); cause != nil {
 		*rv = C.CKR_GENERAL_ERROR
+		if m != nil {
+			m.Log().Error("panic in a PKCS#11 function", "cause", cause, "stack", string(debug.Stack()))
+		}
 	}
 }

@@ -9,7 +9,7 @@ static CK_RV call_C_Finalize(CK_VOID_PTR pReserved)
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_Finalize(pReserved) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_Finalize(SANE(pReserved)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GetInfo(CK_INFO_PTR pInfo);
@@ -17,7 +17,7 @@ static CK_RV call_C_GetInfo(CK_INFO_PTR pInfo)
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetInfo(pInfo) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetInfo(SANE(pInfo)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GetSlotList(CK_BBOOL tokenPresent, CK_SLOT_ID_PTR pSlotList, CK_ULONG_PTR pulCount);
@@ -25,7 +25,7 @@ static CK_RV call_C_GetSlotList(CK_BBOOL tokenPresent, CK_SLOT_ID_PTR pSlotList,
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetSlotList(tokenPresent, pSlotList, pulCount) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetSlotList(tokenPresent, SANE(pSlotList), SANE(pulCount)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GetSlotInfo(CK_SLOT_ID slotID, CK_SLOT_INFO_PTR pInfo);
@@ -33,7 +33,7 @@ static CK_RV call_C_GetSlotInfo(CK_SLOT_ID slotID, CK_SLOT_INFO_PTR pInfo)
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetSlotInfo(slotID, pInfo) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetSlotInfo(slotID, SANE(pInfo)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GetTokenInfo(CK_SLOT_ID slotID, CK_TOKEN_INFO_PTR pInfo);
@@ -41,7 +41,7 @@ static CK_RV call_C_GetTokenInfo(CK_SLOT_ID slotID, CK_TOKEN_INFO_PTR pInfo)
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetTokenInfo(slotID, pInfo) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetTokenInfo(slotID, SANE(pInfo)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GetMechanismList(CK_SLOT_ID slotID, CK_MECHANISM_TYPE_PTR pMechanismList, CK_ULONG_PTR pulCount);
@@ -49,7 +49,7 @@ static CK_RV call_C_GetMechanismList(CK_SLOT_ID slotID, CK_MECHANISM_TYPE_PTR pM
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetMechanismList(slotID, pMechanismList, pulCount) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetMechanismList(slotID, SANE(pMechanismList), SANE(pulCount)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GetMechanismInfo(CK_SLOT_ID slotID, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO_PTR pInfo);
@@ -57,7 +57,7 @@ static CK_RV call_C_GetMechanismInfo(CK_SLOT_ID slotID, CK_MECHANISM_TYPE type, 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetMechanismInfo(slotID, type, pInfo) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetMechanismInfo(slotID, type, SANE(pInfo)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_InitToken(CK_SLOT_ID slotID, CK_UTF8CHAR_PTR pPin, CK_ULONG ulPinLen, CK_UTF8CHAR_PTR pLabel);
@@ -65,7 +65,7 @@ static CK_RV call_C_InitToken(CK_SLOT_ID slotID, CK_UTF8CHAR_PTR pPin, CK_ULONG 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_InitToken(slotID, pPin, ulPinLen, pLabel) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_InitToken(slotID, SANE(pPin), ulPinLen, SANE(pLabel)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_InitPIN(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pPin, CK_ULONG ulPinLen);
@@ -73,7 +73,7 @@ static CK_RV call_C_InitPIN(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pPin, CK
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_InitPIN(hSession, pPin, ulPinLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_InitPIN(hSession, SANE(pPin), ulPinLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SetPIN(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pOldPin, CK_ULONG ulOldLen, CK_UTF8CHAR_PTR pNewPin, CK_ULONG ulNewLen);
@@ -81,7 +81,7 @@ static CK_RV call_C_SetPIN(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pOldPin, 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SetPIN(hSession, pOldPin, ulOldLen, pNewPin, ulNewLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SetPIN(hSession, SANE(pOldPin), ulOldLen, SANE(pNewPin), ulNewLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_OpenSession(CK_SLOT_ID slotID, CK_FLAGS flags, CK_VOID_PTR pApplication, CK_NOTIFY Notify, CK_SESSION_HANDLE_PTR phSession);
@@ -89,7 +89,7 @@ static CK_RV call_C_OpenSession(CK_SLOT_ID slotID, CK_FLAGS flags, CK_VOID_PTR p
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_OpenSession(slotID, flags, pApplication, Notify, phSession) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_OpenSession(slotID, flags, SANE(pApplication), SANE(Notify), SANE(phSession)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_CloseSession(CK_SESSION_HANDLE hSession);
@@ -113,7 +113,7 @@ static CK_RV call_C_GetSessionInfo(CK_SESSION_HANDLE hSession, CK_SESSION_INFO_P
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetSessionInfo(hSession, pInfo) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetSessionInfo(hSession, SANE(pInfo)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GetOperationState(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pOperationState, CK_ULONG_PTR pulOperationStateLen);
@@ -121,7 +121,7 @@ static CK_RV call_C_GetOperationState(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pO
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetOperationState(hSession, pOperationState, pulOperationStateLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetOperationState(hSession, SANE(pOperationState), SANE(pulOperationStateLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SetOperationState(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pOperationState, CK_ULONG ulOperationStateLen, CK_OBJECT_HANDLE hEncryptionKey, CK_OBJECT_HANDLE hAuthenticationKey);
@@ -129,7 +129,7 @@ static CK_RV call_C_SetOperationState(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pO
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SetOperationState(hSession, pOperationState, ulOperationStateLen, hEncryptionKey, hAuthenticationKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SetOperationState(hSession, SANE(pOperationState), ulOperationStateLen, hEncryptionKey, hAuthenticationKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_Login(CK_SESSION_HANDLE hSession, CK_USER_TYPE userType, CK_UTF8CHAR_PTR pPin, CK_ULONG ulPinLen);
@@ -137,7 +137,7 @@ static CK_RV call_C_Login(CK_SESSION_HANDLE hSession, CK_USER_TYPE userType, CK_
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_Login(hSession, userType, pPin, ulPinLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_Login(hSession, userType, SANE(pPin), ulPinLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_Logout(CK_SESSION_HANDLE hSession);
@@ -153,7 +153,7 @@ static CK_RV call_C_CreateObject(CK_SESSION_HANDLE hSession, CK_ATTRIBUTE_PTR pT
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_CreateObject(hSession, pTemplate, ulCount, phObject) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_CreateObject(hSession, SANE(pTemplate), ulCount, SANE(phObject)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_CopyObject(CK_SESSION_HANDLE hSession, CK_OBJECT_HANDLE hObject, CK_ATTRIBUTE_PTR pTemplate, CK_ULONG ulCount, CK_OBJECT_HANDLE_PTR phNewObject);
@@ -161,7 +161,7 @@ static CK_RV call_C_CopyObject(CK_SESSION_HANDLE hSession, CK_OBJECT_HANDLE hObj
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_CopyObject(hSession, hObject, pTemplate, ulCount, phNewObject) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_CopyObject(hSession, hObject, SANE(pTemplate), ulCount, SANE(phNewObject)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DestroyObject(CK_SESSION_HANDLE hSession, CK_OBJECT_HANDLE hObject);
@@ -177,7 +177,7 @@ static CK_RV call_C_GetObjectSize(CK_SESSION_HANDLE hSession, CK_OBJECT_HANDLE h
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetObjectSize(hSession, hObject, pulSize) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetObjectSize(hSession, hObject, SANE(pulSize)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GetAttributeValue(CK_SESSION_HANDLE hSession, CK_OBJECT_HANDLE hObject, CK_ATTRIBUTE_PTR pTemplate, CK_ULONG ulCount);
@@ -185,7 +185,7 @@ static CK_RV call_C_GetAttributeValue(CK_SESSION_HANDLE hSession, CK_OBJECT_HAND
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetAttributeValue(hSession, hObject, pTemplate, ulCount) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetAttributeValue(hSession, hObject, SANE(pTemplate), ulCount) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SetAttributeValue(CK_SESSION_HANDLE hSession, CK_OBJECT_HANDLE hObject, CK_ATTRIBUTE_PTR pTemplate, CK_ULONG ulCount);
@@ -193,7 +193,7 @@ static CK_RV call_C_SetAttributeValue(CK_SESSION_HANDLE hSession, CK_OBJECT_HAND
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SetAttributeValue(hSession, hObject, pTemplate, ulCount) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SetAttributeValue(hSession, hObject, SANE(pTemplate), ulCount) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_FindObjectsInit(CK_SESSION_HANDLE hSession, CK_ATTRIBUTE_PTR pTemplate, CK_ULONG ulCount);
@@ -201,7 +201,7 @@ static CK_RV call_C_FindObjectsInit(CK_SESSION_HANDLE hSession, CK_ATTRIBUTE_PTR
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_FindObjectsInit(hSession, pTemplate, ulCount) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_FindObjectsInit(hSession, SANE(pTemplate), ulCount) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_FindObjects(CK_SESSION_HANDLE hSession, CK_OBJECT_HANDLE_PTR phObject, CK_ULONG ulMaxObjectCount, CK_ULONG_PTR pulObjectCount);
@@ -209,7 +209,7 @@ static CK_RV call_C_FindObjects(CK_SESSION_HANDLE hSession, CK_OBJECT_HANDLE_PTR
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_FindObjects(hSession, phObject, ulMaxObjectCount, pulObjectCount) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_FindObjects(hSession, SANE(phObject), ulMaxObjectCount, SANE(pulObjectCount)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_FindObjectsFinal(CK_SESSION_HANDLE hSession);
@@ -225,7 +225,7 @@ static CK_RV call_C_EncryptInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMe
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_EncryptInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_EncryptInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_Encrypt(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_ULONG ulDataLen, CK_BYTE_PTR pEncryptedData, CK_ULONG_PTR pulEncryptedDataLen);
@@ -233,7 +233,7 @@ static CK_RV call_C_Encrypt(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_UL
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_Encrypt(hSession, pData, ulDataLen, pEncryptedData, pulEncryptedDataLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_Encrypt(hSession, SANE(pData), ulDataLen, SANE(pEncryptedData), SANE(pulEncryptedDataLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_EncryptUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, CK_ULONG ulPartLen, CK_BYTE_PTR pEncryptedPart, CK_ULONG_PTR pulEncryptedPartLen);
@@ -241,7 +241,7 @@ static CK_RV call_C_EncryptUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart,
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_EncryptUpdate(hSession, pPart, ulPartLen, pEncryptedPart, pulEncryptedPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_EncryptUpdate(hSession, SANE(pPart), ulPartLen, SANE(pEncryptedPart), SANE(pulEncryptedPartLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_EncryptFinal(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pLastEncryptedPart, CK_ULONG_PTR pulLastEncryptedPartLen);
@@ -249,7 +249,7 @@ static CK_RV call_C_EncryptFinal(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pLastEn
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_EncryptFinal(hSession, pLastEncryptedPart, pulLastEncryptedPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_EncryptFinal(hSession, SANE(pLastEncryptedPart), SANE(pulLastEncryptedPartLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DecryptInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hKey);
@@ -257,7 +257,7 @@ static CK_RV call_C_DecryptInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMe
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DecryptInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DecryptInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_Decrypt(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pEncryptedData, CK_ULONG ulEncryptedDataLen, CK_BYTE_PTR pData, CK_ULONG_PTR pulDataLen);
@@ -265,7 +265,7 @@ static CK_RV call_C_Decrypt(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pEncryptedDa
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_Decrypt(hSession, pEncryptedData, ulEncryptedDataLen, pData, pulDataLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_Decrypt(hSession, SANE(pEncryptedData), ulEncryptedDataLen, SANE(pData), SANE(pulDataLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DecryptUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pEncryptedPart, CK_ULONG ulEncryptedPartLen, CK_BYTE_PTR pPart, CK_ULONG_PTR pulPartLen);
@@ -273,7 +273,7 @@ static CK_RV call_C_DecryptUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pEncry
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DecryptUpdate(hSession, pEncryptedPart, ulEncryptedPartLen, pPart, pulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DecryptUpdate(hSession, SANE(pEncryptedPart), ulEncryptedPartLen, SANE(pPart), SANE(pulPartLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DecryptFinal(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pLastPart, CK_ULONG_PTR pulLastPartLen);
@@ -281,7 +281,7 @@ static CK_RV call_C_DecryptFinal(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pLastPa
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DecryptFinal(hSession, pLastPart, pulLastPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DecryptFinal(hSession, SANE(pLastPart), SANE(pulLastPartLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DigestInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism);
@@ -289,7 +289,7 @@ static CK_RV call_C_DigestInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMec
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DigestInit(hSession, pMechanism) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DigestInit(hSession, SANE(pMechanism)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_Digest(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_ULONG ulDataLen, CK_BYTE_PTR pDigest, CK_ULONG_PTR pulDigestLen);
@@ -297,7 +297,7 @@ static CK_RV call_C_Digest(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_ULO
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_Digest(hSession, pData, ulDataLen, pDigest, pulDigestLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_Digest(hSession, SANE(pData), ulDataLen, SANE(pDigest), SANE(pulDigestLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DigestUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, CK_ULONG ulPartLen);
@@ -305,7 +305,7 @@ static CK_RV call_C_DigestUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DigestUpdate(hSession, pPart, ulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DigestUpdate(hSession, SANE(pPart), ulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DigestKey(CK_SESSION_HANDLE hSession, CK_OBJECT_HANDLE hKey);
@@ -321,7 +321,7 @@ static CK_RV call_C_DigestFinal(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pDigest,
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DigestFinal(hSession, pDigest, pulDigestLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DigestFinal(hSession, SANE(pDigest), SANE(pulDigestLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SignInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hKey);
@@ -329,7 +329,7 @@ static CK_RV call_C_SignInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMecha
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SignInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SignInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_Sign(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_ULONG ulDataLen, CK_BYTE_PTR pSignature, CK_ULONG_PTR pulSignatureLen);
@@ -337,7 +337,7 @@ static CK_RV call_C_Sign(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_ULONG
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_Sign(hSession, pData, ulDataLen, pSignature, pulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_Sign(hSession, SANE(pData), ulDataLen, SANE(pSignature), SANE(pulSignatureLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SignUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, CK_ULONG ulPartLen);
@@ -345,7 +345,7 @@ static CK_RV call_C_SignUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, CK
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SignUpdate(hSession, pPart, ulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SignUpdate(hSession, SANE(pPart), ulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SignFinal(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pSignature, CK_ULONG_PTR pulSignatureLen);
@@ -353,7 +353,7 @@ static CK_RV call_C_SignFinal(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pSignature
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SignFinal(hSession, pSignature, pulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SignFinal(hSession, SANE(pSignature), SANE(pulSignatureLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SignRecoverInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hKey);
@@ -361,7 +361,7 @@ static CK_RV call_C_SignRecoverInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SignRecoverInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SignRecoverInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SignRecover(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_ULONG ulDataLen, CK_BYTE_PTR pSignature, CK_ULONG_PTR pulSignatureLen);
@@ -369,7 +369,7 @@ static CK_RV call_C_SignRecover(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, C
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SignRecover(hSession, pData, ulDataLen, pSignature, pulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SignRecover(hSession, SANE(pData), ulDataLen, SANE(pSignature), SANE(pulSignatureLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifyInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hKey);
@@ -377,7 +377,7 @@ static CK_RV call_C_VerifyInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMec
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifyInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifyInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_Verify(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_ULONG ulDataLen, CK_BYTE_PTR pSignature, CK_ULONG ulSignatureLen);
@@ -385,7 +385,7 @@ static CK_RV call_C_Verify(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_ULO
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_Verify(hSession, pData, ulDataLen, pSignature, ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_Verify(hSession, SANE(pData), ulDataLen, SANE(pSignature), ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifyUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, CK_ULONG ulPartLen);
@@ -393,7 +393,7 @@ static CK_RV call_C_VerifyUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifyUpdate(hSession, pPart, ulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifyUpdate(hSession, SANE(pPart), ulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifyFinal(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pSignature, CK_ULONG ulSignatureLen);
@@ -401,7 +401,7 @@ static CK_RV call_C_VerifyFinal(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pSignatu
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifyFinal(hSession, pSignature, ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifyFinal(hSession, SANE(pSignature), ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifyRecoverInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hKey);
@@ -409,7 +409,7 @@ static CK_RV call_C_VerifyRecoverInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_P
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifyRecoverInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifyRecoverInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifyRecover(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pSignature, CK_ULONG ulSignatureLen, CK_BYTE_PTR pData, CK_ULONG_PTR pulDataLen);
@@ -417,7 +417,7 @@ static CK_RV call_C_VerifyRecover(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pSigna
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifyRecover(hSession, pSignature, ulSignatureLen, pData, pulDataLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifyRecover(hSession, SANE(pSignature), ulSignatureLen, SANE(pData), SANE(pulDataLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DigestEncryptUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, CK_ULONG ulPartLen, CK_BYTE_PTR pEncryptedPart, CK_ULONG_PTR pulEncryptedPartLen);
@@ -425,7 +425,7 @@ static CK_RV call_C_DigestEncryptUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DigestEncryptUpdate(hSession, pPart, ulPartLen, pEncryptedPart, pulEncryptedPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DigestEncryptUpdate(hSession, SANE(pPart), ulPartLen, SANE(pEncryptedPart), SANE(pulEncryptedPartLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DecryptDigestUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pEncryptedPart, CK_ULONG ulEncryptedPartLen, CK_BYTE_PTR pPart, CK_ULONG_PTR pulPartLen);
@@ -433,7 +433,7 @@ static CK_RV call_C_DecryptDigestUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DecryptDigestUpdate(hSession, pEncryptedPart, ulEncryptedPartLen, pPart, pulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DecryptDigestUpdate(hSession, SANE(pEncryptedPart), ulEncryptedPartLen, SANE(pPart), SANE(pulPartLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SignEncryptUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, CK_ULONG ulPartLen, CK_BYTE_PTR pEncryptedPart, CK_ULONG_PTR pulEncryptedPartLen);
@@ -441,7 +441,7 @@ static CK_RV call_C_SignEncryptUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pP
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SignEncryptUpdate(hSession, pPart, ulPartLen, pEncryptedPart, pulEncryptedPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SignEncryptUpdate(hSession, SANE(pPart), ulPartLen, SANE(pEncryptedPart), SANE(pulEncryptedPartLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DecryptVerifyUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pEncryptedPart, CK_ULONG ulEncryptedPartLen, CK_BYTE_PTR pPart, CK_ULONG_PTR pulPartLen);
@@ -449,7 +449,7 @@ static CK_RV call_C_DecryptVerifyUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DecryptVerifyUpdate(hSession, pEncryptedPart, ulEncryptedPartLen, pPart, pulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DecryptVerifyUpdate(hSession, SANE(pEncryptedPart), ulEncryptedPartLen, SANE(pPart), SANE(pulPartLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GenerateKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_ATTRIBUTE_PTR pTemplate, CK_ULONG ulCount, CK_OBJECT_HANDLE_PTR phKey);
@@ -457,7 +457,7 @@ static CK_RV call_C_GenerateKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMe
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GenerateKey(hSession, pMechanism, pTemplate, ulCount, phKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GenerateKey(hSession, SANE(pMechanism), SANE(pTemplate), ulCount, SANE(phKey)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GenerateKeyPair(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_ATTRIBUTE_PTR pPublicKeyTemplate, CK_ULONG ulPublicKeyAttributeCount, CK_ATTRIBUTE_PTR pPrivateKeyTemplate, CK_ULONG ulPrivateKeyAttributeCount, CK_OBJECT_HANDLE_PTR phPublicKey, CK_OBJECT_HANDLE_PTR phPrivateKey);
@@ -465,7 +465,7 @@ static CK_RV call_C_GenerateKeyPair(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GenerateKeyPair(hSession, pMechanism, pPublicKeyTemplate, ulPublicKeyAttributeCount, pPrivateKeyTemplate, ulPrivateKeyAttributeCount, phPublicKey, phPrivateKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GenerateKeyPair(hSession, SANE(pMechanism), SANE(pPublicKeyTemplate), ulPublicKeyAttributeCount, SANE(pPrivateKeyTemplate), ulPrivateKeyAttributeCount, SANE(phPublicKey), SANE(phPrivateKey)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_WrapKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hWrappingKey, CK_OBJECT_HANDLE hKey, CK_BYTE_PTR pWrappedKey, CK_ULONG_PTR pulWrappedKeyLen);
@@ -473,7 +473,7 @@ static CK_RV call_C_WrapKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechan
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_WrapKey(hSession, pMechanism, hWrappingKey, hKey, pWrappedKey, pulWrappedKeyLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_WrapKey(hSession, SANE(pMechanism), hWrappingKey, hKey, SANE(pWrappedKey), SANE(pulWrappedKeyLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_UnwrapKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hUnwrappingKey, CK_BYTE_PTR pWrappedKey, CK_ULONG ulWrappedKeyLen, CK_ATTRIBUTE_PTR pTemplate, CK_ULONG ulAttributeCount, CK_OBJECT_HANDLE_PTR phKey);
@@ -481,7 +481,7 @@ static CK_RV call_C_UnwrapKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMech
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_UnwrapKey(hSession, pMechanism, hUnwrappingKey, pWrappedKey, ulWrappedKeyLen, pTemplate, ulAttributeCount, phKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_UnwrapKey(hSession, SANE(pMechanism), hUnwrappingKey, SANE(pWrappedKey), ulWrappedKeyLen, SANE(pTemplate), ulAttributeCount, SANE(phKey)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DeriveKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hBaseKey, CK_ATTRIBUTE_PTR pTemplate, CK_ULONG ulAttributeCount, CK_OBJECT_HANDLE_PTR phKey);
@@ -489,7 +489,7 @@ static CK_RV call_C_DeriveKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMech
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DeriveKey(hSession, pMechanism, hBaseKey, pTemplate, ulAttributeCount, phKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DeriveKey(hSession, SANE(pMechanism), hBaseKey, SANE(pTemplate), ulAttributeCount, SANE(phKey)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SeedRandom(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pSeed, CK_ULONG ulSeedLen);
@@ -497,7 +497,7 @@ static CK_RV call_C_SeedRandom(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pSeed, CK
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SeedRandom(hSession, pSeed, ulSeedLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SeedRandom(hSession, SANE(pSeed), ulSeedLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GenerateRandom(CK_SESSION_HANDLE hSession, CK_BYTE_PTR RandomData, CK_ULONG ulRandomLen);
@@ -505,7 +505,7 @@ static CK_RV call_C_GenerateRandom(CK_SESSION_HANDLE hSession, CK_BYTE_PTR Rando
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GenerateRandom(hSession, RandomData, ulRandomLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GenerateRandom(hSession, SANE(RandomData), ulRandomLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_GetFunctionStatus(CK_SESSION_HANDLE hSession);
@@ -529,7 +529,7 @@ static CK_RV call_C_WaitForSlotEvent(CK_FLAGS flags, CK_SLOT_ID_PTR pSlot, CK_VO
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_WaitForSlotEvent(flags, pSlot, pRserved) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_WaitForSlotEvent(flags, SANE(pSlot), SANE(pRserved)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_LoginUser(CK_SESSION_HANDLE hSession, CK_USER_TYPE userType, CK_UTF8CHAR_PTR pPin, CK_ULONG ulPinLen, CK_UTF8CHAR_PTR pUsername, CK_ULONG ulUsernameLen);
@@ -537,7 +537,7 @@ static CK_RV call_C_LoginUser(CK_SESSION_HANDLE hSession, CK_USER_TYPE userType,
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_LoginUser(hSession, userType, pPin, ulPinLen, pUsername, ulUsernameLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_LoginUser(hSession, userType, SANE(pPin), ulPinLen, SANE(pUsername), ulUsernameLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SessionCancel(CK_SESSION_HANDLE hSession, CK_FLAGS flags);
@@ -553,7 +553,7 @@ static CK_RV call_C_MessageEncryptInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_MessageEncryptInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_MessageEncryptInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_EncryptMessage(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pAssociatedData, CK_ULONG ulAssociatedDataLen, CK_BYTE_PTR pPlaintext, CK_ULONG ulPlaintextLen, CK_BYTE_PTR pCiphertext, CK_ULONG_PTR pulCiphertextLen);
@@ -561,7 +561,7 @@ static CK_RV call_C_EncryptMessage(CK_SESSION_HANDLE hSession, CK_VOID_PTR pPara
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_EncryptMessage(hSession, pParameter, ulParameterLen, pAssociatedData, ulAssociatedDataLen, pPlaintext, ulPlaintextLen, pCiphertext, pulCiphertextLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_EncryptMessage(hSession, SANE(pParameter), ulParameterLen, SANE(pAssociatedData), ulAssociatedDataLen, SANE(pPlaintext), ulPlaintextLen, SANE(pCiphertext), SANE(pulCiphertextLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_EncryptMessageBegin(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pAssociatedData, CK_ULONG ulAssociatedDataLen);
@@ -569,7 +569,7 @@ static CK_RV call_C_EncryptMessageBegin(CK_SESSION_HANDLE hSession, CK_VOID_PTR 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_EncryptMessageBegin(hSession, pParameter, ulParameterLen, pAssociatedData, ulAssociatedDataLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_EncryptMessageBegin(hSession, SANE(pParameter), ulParameterLen, SANE(pAssociatedData), ulAssociatedDataLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_EncryptMessageNext(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pPlaintextPart, CK_ULONG ulPlaintextPartLen, CK_BYTE_PTR pCiphertextPart, CK_ULONG_PTR pulCiphertextPartLen, CK_FLAGS flags);
@@ -577,7 +577,7 @@ static CK_RV call_C_EncryptMessageNext(CK_SESSION_HANDLE hSession, CK_VOID_PTR p
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_EncryptMessageNext(hSession, pParameter, ulParameterLen, pPlaintextPart, ulPlaintextPartLen, pCiphertextPart, pulCiphertextPartLen, flags) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_EncryptMessageNext(hSession, SANE(pParameter), ulParameterLen, SANE(pPlaintextPart), ulPlaintextPartLen, SANE(pCiphertextPart), SANE(pulCiphertextPartLen), flags) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_MessageEncryptFinal(CK_SESSION_HANDLE hSession);
@@ -593,7 +593,7 @@ static CK_RV call_C_MessageDecryptInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_MessageDecryptInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_MessageDecryptInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DecryptMessage(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pAssociatedData, CK_ULONG ulAssociatedDataLen, CK_BYTE_PTR pCiphertext, CK_ULONG ulCiphertextLen, CK_BYTE_PTR pPlaintext, CK_ULONG_PTR pulPlaintextLen);
@@ -601,7 +601,7 @@ static CK_RV call_C_DecryptMessage(CK_SESSION_HANDLE hSession, CK_VOID_PTR pPara
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DecryptMessage(hSession, pParameter, ulParameterLen, pAssociatedData, ulAssociatedDataLen, pCiphertext, ulCiphertextLen, pPlaintext, pulPlaintextLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DecryptMessage(hSession, SANE(pParameter), ulParameterLen, SANE(pAssociatedData), ulAssociatedDataLen, SANE(pCiphertext), ulCiphertextLen, SANE(pPlaintext), SANE(pulPlaintextLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DecryptMessageBegin(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pAssociatedData, CK_ULONG ulAssociatedDataLen);
@@ -609,7 +609,7 @@ static CK_RV call_C_DecryptMessageBegin(CK_SESSION_HANDLE hSession, CK_VOID_PTR 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DecryptMessageBegin(hSession, pParameter, ulParameterLen, pAssociatedData, ulAssociatedDataLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DecryptMessageBegin(hSession, SANE(pParameter), ulParameterLen, SANE(pAssociatedData), ulAssociatedDataLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DecryptMessageNext(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pCiphertextPart, CK_ULONG ulCiphertextPartLen, CK_BYTE_PTR pPlaintextPart, CK_ULONG_PTR pulPlaintextPartLen, CK_FLAGS flags);
@@ -617,7 +617,7 @@ static CK_RV call_C_DecryptMessageNext(CK_SESSION_HANDLE hSession, CK_VOID_PTR p
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DecryptMessageNext(hSession, pParameter, ulParameterLen, pCiphertextPart, ulCiphertextPartLen, pPlaintextPart, pulPlaintextPartLen, flags) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DecryptMessageNext(hSession, SANE(pParameter), ulParameterLen, SANE(pCiphertextPart), ulCiphertextPartLen, SANE(pPlaintextPart), SANE(pulPlaintextPartLen), flags) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_MessageDecryptFinal(CK_SESSION_HANDLE hSession);
@@ -633,7 +633,7 @@ static CK_RV call_C_MessageSignInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_MessageSignInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_MessageSignInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SignMessage(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pData, CK_ULONG ulDataLen, CK_BYTE_PTR pSignature, CK_ULONG_PTR pulSignatureLen);
@@ -641,7 +641,7 @@ static CK_RV call_C_SignMessage(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParamet
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SignMessage(hSession, pParameter, ulParameterLen, pData, ulDataLen, pSignature, pulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SignMessage(hSession, SANE(pParameter), ulParameterLen, SANE(pData), ulDataLen, SANE(pSignature), SANE(pulSignatureLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SignMessageBegin(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen);
@@ -649,7 +649,7 @@ static CK_RV call_C_SignMessageBegin(CK_SESSION_HANDLE hSession, CK_VOID_PTR pPa
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SignMessageBegin(hSession, pParameter, ulParameterLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SignMessageBegin(hSession, SANE(pParameter), ulParameterLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_SignMessageNext(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pData, CK_ULONG ulDataLen, CK_BYTE_PTR pSignature, CK_ULONG_PTR pulSignatureLen);
@@ -657,7 +657,7 @@ static CK_RV call_C_SignMessageNext(CK_SESSION_HANDLE hSession, CK_VOID_PTR pPar
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_SignMessageNext(hSession, pParameter, ulParameterLen, pData, ulDataLen, pSignature, pulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_SignMessageNext(hSession, SANE(pParameter), ulParameterLen, SANE(pData), ulDataLen, SANE(pSignature), SANE(pulSignatureLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_MessageSignFinal(CK_SESSION_HANDLE hSession);
@@ -673,7 +673,7 @@ static CK_RV call_C_MessageVerifyInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_P
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_MessageVerifyInit(hSession, pMechanism, hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_MessageVerifyInit(hSession, SANE(pMechanism), hKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifyMessage(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pData, CK_ULONG ulDataLen, CK_BYTE_PTR pSignature, CK_ULONG ulSignatureLen);
@@ -681,7 +681,7 @@ static CK_RV call_C_VerifyMessage(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParam
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifyMessage(hSession, pParameter, ulParameterLen, pData, ulDataLen, pSignature, ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifyMessage(hSession, SANE(pParameter), ulParameterLen, SANE(pData), ulDataLen, SANE(pSignature), ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifyMessageBegin(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen);
@@ -689,7 +689,7 @@ static CK_RV call_C_VerifyMessageBegin(CK_SESSION_HANDLE hSession, CK_VOID_PTR p
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifyMessageBegin(hSession, pParameter, ulParameterLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifyMessageBegin(hSession, SANE(pParameter), ulParameterLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifyMessageNext(CK_SESSION_HANDLE hSession, CK_VOID_PTR pParameter, CK_ULONG ulParameterLen, CK_BYTE_PTR pData, CK_ULONG ulDataLen, CK_BYTE_PTR pSignature, CK_ULONG ulSignatureLen);
@@ -697,7 +697,7 @@ static CK_RV call_C_VerifyMessageNext(CK_SESSION_HANDLE hSession, CK_VOID_PTR pP
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifyMessageNext(hSession, pParameter, ulParameterLen, pData, ulDataLen, pSignature, ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifyMessageNext(hSession, SANE(pParameter), ulParameterLen, SANE(pData), ulDataLen, SANE(pSignature), ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_MessageVerifyFinal(CK_SESSION_HANDLE hSession);
@@ -713,7 +713,7 @@ static CK_RV call_C_EncapsulateKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_EncapsulateKey(hSession, pMechanism, hPublicKey, pTemplate, ulAttributeCount, pCiphertext, pulCiphertextLen, phKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_EncapsulateKey(hSession, SANE(pMechanism), hPublicKey, SANE(pTemplate), ulAttributeCount, SANE(pCiphertext), SANE(pulCiphertextLen), SANE(phKey)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_DecapsulateKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hPrivateKey, CK_ATTRIBUTE_PTR pTemplate, CK_ULONG ulAttributeCount, CK_BYTE_PTR pCiphertext, CK_ULONG ulCiphertextLen, CK_OBJECT_HANDLE_PTR phKey);
@@ -721,7 +721,7 @@ static CK_RV call_C_DecapsulateKey(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR 
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_DecapsulateKey(hSession, pMechanism, hPrivateKey, pTemplate, ulAttributeCount, pCiphertext, ulCiphertextLen, phKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_DecapsulateKey(hSession, SANE(pMechanism), hPrivateKey, SANE(pTemplate), ulAttributeCount, SANE(pCiphertext), ulCiphertextLen, SANE(phKey)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifySignatureInit(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hKey, CK_BYTE_PTR pSignature, CK_ULONG ulSignatureLen);
@@ -729,7 +729,7 @@ static CK_RV call_C_VerifySignatureInit(CK_SESSION_HANDLE hSession, CK_MECHANISM
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifySignatureInit(hSession, pMechanism, hKey, pSignature, ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifySignatureInit(hSession, SANE(pMechanism), hKey, SANE(pSignature), ulSignatureLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifySignature(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pData, CK_ULONG ulDataLen);
@@ -737,7 +737,7 @@ static CK_RV call_C_VerifySignature(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pDat
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifySignature(hSession, pData, ulDataLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifySignature(hSession, SANE(pData), ulDataLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifySignatureUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PTR pPart, CK_ULONG ulPartLen);
@@ -745,7 +745,7 @@ static CK_RV call_C_VerifySignatureUpdate(CK_SESSION_HANDLE hSession, CK_BYTE_PT
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_VerifySignatureUpdate(hSession, pPart, ulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_VerifySignatureUpdate(hSession, SANE(pPart), ulPartLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_VerifySignatureFinal(CK_SESSION_HANDLE hSession);
@@ -761,7 +761,7 @@ static CK_RV call_C_GetSessionValidationFlags(CK_SESSION_HANDLE hSession, CK_SES
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_GetSessionValidationFlags(hSession, type, pFlags) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_GetSessionValidationFlags(hSession, type, SANE(pFlags)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_AsyncComplete(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pFunctionName, CK_ASYNC_DATA_PTR pResult);
@@ -769,7 +769,7 @@ static CK_RV call_C_AsyncComplete(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pF
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_AsyncComplete(hSession, pFunctionName, pResult) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_AsyncComplete(hSession, SANE(pFunctionName), SANE(pResult)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_AsyncGetID(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pFunctionName, CK_ULONG_PTR pulID);
@@ -777,7 +777,7 @@ static CK_RV call_C_AsyncGetID(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pFunc
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_AsyncGetID(hSession, pFunctionName, pulID) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_AsyncGetID(hSession, SANE(pFunctionName), SANE(pulID)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_AsyncJoin(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pFunctionName, CK_ULONG ulID, CK_BYTE_PTR pData, CK_ULONG ulData);
@@ -785,7 +785,7 @@ static CK_RV call_C_AsyncJoin(CK_SESSION_HANDLE hSession, CK_UTF8CHAR_PTR pFunct
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_AsyncJoin(hSession, pFunctionName, ulID, pData, ulData) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_AsyncJoin(hSession, SANE(pFunctionName), ulID, SANE(pData), ulData) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_WrapKeyAuthenticated(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hWrappingKey, CK_OBJECT_HANDLE hKey, CK_BYTE_PTR pAssociatedData, CK_ULONG ulAssociatedDataLen, CK_BYTE_PTR pWrappedKey, CK_ULONG_PTR pulWrappedKeyLen);
@@ -793,7 +793,7 @@ static CK_RV call_C_WrapKeyAuthenticated(CK_SESSION_HANDLE hSession, CK_MECHANIS
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_WrapKeyAuthenticated(hSession, pMechanism, hWrappingKey, hKey, pAssociatedData, ulAssociatedDataLen, pWrappedKey, pulWrappedKeyLen) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_WrapKeyAuthenticated(hSession, SANE(pMechanism), hWrappingKey, hKey, SANE(pAssociatedData), ulAssociatedDataLen, SANE(pWrappedKey), SANE(pulWrappedKeyLen)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 extern CK_RV anyhsm_C_UnwrapKeyAuthenticated(CK_SESSION_HANDLE hSession, CK_MECHANISM_PTR pMechanism, CK_OBJECT_HANDLE hUnwrappingKey, CK_BYTE_PTR pWrappedKey, CK_ULONG ulWrappedKeyLen, CK_ATTRIBUTE_PTR pTemplate, CK_ULONG ulAttributeCount, CK_BYTE_PTR pAssociatedData, CK_ULONG ulAssociatedDataLen, CK_OBJECT_HANDLE_PTR phKey);
@@ -801,7 +801,7 @@ static CK_RV call_C_UnwrapKeyAuthenticated(CK_SESSION_HANDLE hSession, CK_MECHAN
 {
 	const CK_FUNCTION_LIST_3_2 *to = engine();
 
-	return to ? to->C_UnwrapKeyAuthenticated(hSession, pMechanism, hUnwrappingKey, pWrappedKey, ulWrappedKeyLen, pTemplate, ulAttributeCount, pAssociatedData, ulAssociatedDataLen, phKey) : CKR_CRYPTOKI_NOT_INITIALIZED;
+	return to ? to->C_UnwrapKeyAuthenticated(hSession, SANE(pMechanism), hUnwrappingKey, SANE(pWrappedKey), ulWrappedKeyLen, SANE(pTemplate), ulAttributeCount, SANE(pAssociatedData), ulAssociatedDataLen, SANE(phKey)) : CKR_CRYPTOKI_NOT_INITIALIZED;
 }
 
 #endif

@@ -7,7 +7,7 @@
 #define _GNU_SOURCE
 #include "front.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,13 +16,15 @@ static inline const CK_FUNCTION_LIST_3_2 *engine(void)
 	return atomic_load_explicit(&anyhsm_process->engine, memory_order_acquire);
 }
 
+#define SANE(pointer) ((uintptr_t)(pointer) - 1 < ANYHSM_FIRST_PAGE - 1 ? anyhsm_nowhere : (void *)(pointer))
+
 #include "_cgo_export.h"
 #include "forward.h"
 
 #define SETTINGS_PREFIX "anyhsm:"
 #define SETTINGS_MAX 4096
 
-/* The settings that C_Initialize was given last, for children whose C_Initialize gets none. */
+/* What children are told whose C_Initialize is given no settings: where the daemon is, as the parent has it. */
 static _Atomic(char *) settings;
 
 const char *anyhsm_settings(const CK_C_INITIALIZE_ARGS *arguments)
@@ -32,10 +34,10 @@ const char *anyhsm_settings(const CK_C_INITIALIZE_ARGS *arguments)
 	return text && strncmp(text, SETTINGS_PREFIX, strlen(SETTINGS_PREFIX)) == 0 ? text : NULL;
 }
 
-static void settings_keep(const char *text)
+void anyhsm_settings_keep(const char *text)
 {
 	/* The exchange is one instruction, so a fork in another thread never leaves a half-written string behind. */
-	free(atomic_exchange(&settings, text ? strndup(text, SETTINGS_MAX) : NULL));
+	free(atomic_exchange(&settings, text && *text ? strndup(text, SETTINGS_MAX) : NULL));
 }
 
 static const CK_FUNCTION_LIST_3_2 *engine_of_child(void)
@@ -55,30 +57,26 @@ static const CK_FUNCTION_LIST_3_2 *engine_of_child(void)
 static CK_RV call_C_Initialize(CK_VOID_PTR pInitArgs)
 {
 	CK_C_INITIALIZE_ARGS inherited = {.flags = CKF_OS_LOCKING_OK};
-	char *kept = NULL;
-	CK_RV rv;
+	const char *text = anyhsm_settings(pInitArgs);
 	const CK_FUNCTION_LIST_3_2 *to = engine();
-	const bool child = anyhsm_forked();
+	char copy[SETTINGS_MAX + 1];
 
+	if (!anyhsm_forked())
+		return to->C_Initialize(pInitArgs);
 	if (!to)
 		to = engine_of_child();
 	if (!to)
 		return CKR_LIBRARY_LOAD_FAILED;
-	if (child) {
-		/* A child may initialise with anything: nginx's workers pass NULL, libp11 leaves flags out. What the
-		 * parent was told about the daemon still holds, unless the child says otherwise. */
-		const char *own = anyhsm_settings(pInitArgs);
-
-		if (!own && atomic_load(&settings))
-			kept = strndup(atomic_load(&settings), SETTINGS_MAX);
-		inherited.pReserved = own ? (CK_VOID_PTR)own : kept;
-		pInitArgs = &inherited;
-	}
-	rv = to->C_Initialize(pInitArgs);
-	if (rv == CKR_OK)
-		settings_keep(anyhsm_settings(pInitArgs));
-	free(kept);
-	return rv;
+	/* A child may initialise with anything: nginx's workers pass NULL, libp11 leaves the flags out. What the parent was
+	 * told about the daemon still holds, unless the child says otherwise, for itself and its own children. */
+	pthread_mutex_lock(&anyhsm_process->lock);
+	if (text)
+		anyhsm_settings_keep(text);
+	text = atomic_load(&settings);
+	if (text)
+		inherited.pReserved = strcpy(copy, text);
+	pthread_mutex_unlock(&anyhsm_process->lock);
+	return to->C_Initialize(&inherited);
 }
 
 static CK_RV call_C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR ppFunctionList);

@@ -29,11 +29,18 @@ struct process {
 extern struct process *anyhsm_process;
 extern const CK_FUNCTION_LIST_3_2 anyhsm_own_functions;
 
+/* Go's garbage collector ends the process when it meets a pointer into the first page, and hosts pass such: Rust's
+ * empty slices begin at address 1. Go is shown this address instead, where nothing can be read or written. */
+extern void *anyhsm_nowhere;
+#define ANYHSM_FIRST_PAGE 4096
+
 /* Puts this image to rest if the process is a child that no fork handler has seen; tells whether it is a child. */
 int anyhsm_forked(void);
 
 /* The pReserved string of C_Initialize if it is ours, else NULL: NSS hands over one of its own. */
 const char *anyhsm_settings(const CK_C_INITIALIZE_ARGS *arguments);
+/* Keeps a pReserved string for children that are given none. */
+void anyhsm_settings_keep(const char *text);
 
 /* Remembers the file that the address was loaded from. */
 void anyhsm_copy_prepare(const void *address);

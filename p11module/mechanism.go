@@ -75,8 +75,8 @@ func readMechanism(p C.CK_MECHANISM_PTR) (cryptoki.Mechanism, error) {
 		return cryptoki.Mechanism{}, errArguments
 	}
 	m := cryptoki.Mechanism{Type: cryptoki.MechanismType(p.mechanism)}
-	pointer, n := unsafe.Pointer(p.pParameter), p.ulParameterLen
-	if pointer == nil && n > 0 || n > maxLength {
+	at, n := pointer(unsafe.Pointer(&p.pParameter)), p.ulParameterLen
+	if at == nil && n > 0 || n > maxLength {
 		return m, errArguments
 	}
 	read, ok := parameters[m.Type]
@@ -87,21 +87,22 @@ func readMechanism(p C.CK_MECHANISM_PTR) (cryptoki.Mechanism, error) {
 		return m, nil
 	}
 	var err error
-	m.Params, err = read(pointer, n)
+	m.Params, err = read(at, n)
 	return m, err
 }
 
-// readStruct copies a C structure, which need not be aligned, if the length is its.
-func readStruct[T any](p unsafe.Pointer, n C.CK_ULONG) (to T, err error) {
-	if p == nil || n != C.CK_ULONG(unsafe.Sizeof(to)) {
-		return to, errParameter
+// readStruct is a C structure, if the length is its. It stays where it is: its pointers must not be copied unseen.
+func readStruct[T any](p unsafe.Pointer, n C.CK_ULONG) (*T, error) {
+	c := (*T)(p)
+	if p == nil || n != C.CK_ULONG(unsafe.Sizeof(*c)) {
+		return nil, errParameter
 	}
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&to)), unsafe.Sizeof(to)), unsafe.Slice((*byte)(p), unsafe.Sizeof(to)))
-	return to, nil
+	return c, nil
 }
 
-// readBytes copies what a structure points to; nil for an empty one.
-func readBytes(p unsafe.Pointer, n C.CK_ULONG) ([]byte, error) {
+// readBytes copies what a pointer in a structure points to; nil for an empty one.
+func readBytes(field unsafe.Pointer, n C.CK_ULONG) ([]byte, error) {
+	p := pointer(field)
 	if n == 0 {
 		return nil, nil
 	}
@@ -115,8 +116,7 @@ func readIV(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
 	if p == nil || n != blockSize {
 		return nil, errParameter
 	}
-	iv, err := readBytes(p, n)
-	return cryptoki.IVParams{IV: iv}, err
+	return cryptoki.IVParams{IV: bytes.Clone(unsafe.Slice((*byte)(p), blockSize))}, nil
 }
 
 func readCTR(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
@@ -132,25 +132,27 @@ func readCTR(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
 }
 
 func readGCM(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
-	var c C.CK_GCM_PARAMS
 	if n == C.sizeof_GCM_PARAMS_2_40 {
-		old, err := readStruct[C.GCM_PARAMS_2_40](p, n)
+		c, err := readStruct[C.GCM_PARAMS_2_40](p, n)
 		if err != nil {
 			return nil, err
 		}
-		c.pIv, c.ulIvLen, c.pAAD, c.ulAADLen, c.ulTagBits = old.pIv, old.ulIvLen, old.pAAD, old.ulAADLen, old.ulTagBits
-	} else {
-		var err error
-		if c, err = readStruct[C.CK_GCM_PARAMS](p, n); err != nil {
-			return nil, err
-		}
+		return gcm(unsafe.Pointer(&c.pIv), c.ulIvLen, unsafe.Pointer(&c.pAAD), c.ulAADLen, c.ulTagBits)
 	}
-	iv, err := readBytes(unsafe.Pointer(c.pIv), c.ulIvLen)
+	c, err := readStruct[C.CK_GCM_PARAMS](p, n)
 	if err != nil {
 		return nil, err
 	}
-	aad, err := readBytes(unsafe.Pointer(c.pAAD), c.ulAADLen)
-	return cryptoki.GCMParams{IV: iv, AAD: aad, TagBits: uint64(c.ulTagBits)}, err
+	return gcm(unsafe.Pointer(&c.pIv), c.ulIvLen, unsafe.Pointer(&c.pAAD), c.ulAADLen, c.ulTagBits)
+}
+
+func gcm(iv unsafe.Pointer, ivLen C.CK_ULONG, aad unsafe.Pointer, aadLen, tagBits C.CK_ULONG) (cryptoki.Params, error) {
+	nonce, err := readBytes(iv, ivLen)
+	if err != nil {
+		return nil, err
+	}
+	data, err := readBytes(aad, aadLen)
+	return cryptoki.GCMParams{IV: nonce, AAD: data, TagBits: uint64(tagBits)}, err
 }
 
 func readPSS(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
@@ -172,7 +174,7 @@ func readOAEP(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
 	if c.source != 0 && uint64(c.source) != cryptoki.CKZ_DATA_SPECIFIED {
 		return nil, errParameter
 	}
-	label, err := readBytes(unsafe.Pointer(c.pSourceData), c.ulSourceDataLen)
+	label, err := readBytes(unsafe.Pointer(&c.pSourceData), c.ulSourceDataLen)
 	return cryptoki.OAEPParams{Hash: cryptoki.MechanismType(c.hashAlg), MGF: uint64(c.mgf), Label: label}, err
 }
 
@@ -181,11 +183,11 @@ func readECDH1(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
 	if err != nil {
 		return nil, err
 	}
-	shared, err := readBytes(unsafe.Pointer(c.pSharedData), c.ulSharedDataLen)
+	shared, err := readBytes(unsafe.Pointer(&c.pSharedData), c.ulSharedDataLen)
 	if err != nil {
 		return nil, err
 	}
-	public, err := readBytes(unsafe.Pointer(c.pPublicData), c.ulPublicDataLen)
+	public, err := readBytes(unsafe.Pointer(&c.pPublicData), c.ulPublicDataLen)
 	return cryptoki.ECDH1Params{KDF: uint64(c.kdf), SharedData: shared, PublicData: public}, err
 }
 
@@ -198,11 +200,14 @@ func readEDDSA(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
 	if err != nil {
 		return nil, err
 	}
-	context, err := readBytes(unsafe.Pointer(c.pContextData), c.ulContextDataLen)
+	context, err := readBytes(unsafe.Pointer(&c.pContextData), c.ulContextDataLen)
 	return cryptoki.EDDSAParams{Prehash: c.phFlag != 0, Context: context}, err
 }
 
 func readMACLength(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
 	length, err := readStruct[C.CK_MAC_GENERAL_PARAMS](p, n)
-	return cryptoki.MACGeneralParams{Length: uint64(length)}, err
+	if err != nil {
+		return nil, err
+	}
+	return cryptoki.MACGeneralParams{Length: uint64(*length)}, nil
 }

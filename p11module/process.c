@@ -18,6 +18,8 @@
 static struct process unwiped;
 struct process *anyhsm_process = &unwiped;
 
+void *anyhsm_nowhere;
+
 /* Whether this image saw a fork. Unlike the page it survives the next one. */
 static atomic_bool forked;
 
@@ -28,6 +30,9 @@ static struct sigaction host_actions[SIGNALS];
 
 /* Where this image lies in memory. */
 static uintptr_t image_start, image_end;
+
+/* Room for accesses that begin nowhere and go on. */
+enum { NOWHERE = 1 << 20 };
 
 /* Go's hook for the end of a thread that has called Go: it gives the thread's place back to the runtime. Weak, so that
  * a Go without it still links. */
@@ -101,7 +106,10 @@ int anyhsm_forked(void)
 __attribute__((constructor(101))) static void loaded(void)
 {
 	void *page = mmap(NULL, sizeof *anyhsm_process, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *nowhere = mmap(NULL, NOWHERE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
+	if (nowhere != MAP_FAILED)
+		anyhsm_nowhere = nowhere;
 	if (page != MAP_FAILED) {
 		madvise(page, sizeof *anyhsm_process, MADV_WIPEONFORK);
 		anyhsm_process = page;

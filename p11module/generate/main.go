@@ -59,7 +59,11 @@ func Forward(header string) ([]byte, error) {
 		}
 		var arguments []string
 		for parameter := range strings.SplitSeq(parameters, ",") {
-			arguments = append(arguments, name.FindString(parameter))
+			argument := name.FindString(parameter)
+			if kind := strings.Fields(parameter)[0]; strings.HasSuffix(kind, "_PTR") || kind == "CK_NOTIFY" {
+				argument = "SANE(" + argument + ")"
+			}
+			arguments = append(arguments, argument)
 		}
 		fmt.Fprintf(&b, "\nextern CK_RV anyhsm_%s(%s);\n", function, parameters)
 		fmt.Fprintf(&b, "static CK_RV call_%s(%s)\n{\n", function, parameters)

@@ -134,3 +134,35 @@ func TestHardship(t *testing.T) {
 }
 
 func TestAbsurd(t *testing.T) { run(t, alone(t), "absurd", daemontest.Module(t)) }
+
+// eachProvider runs a test with a daemon of each provider.
+func eachProvider(t *testing.T, test func(t *testing.T, daemon *daemontest.Daemon)) {
+	for _, provider := range []string{"software", "hsm"} {
+		t.Run(provider, func(t *testing.T) {
+			test(t, daemontest.Start(t, daemontest.Options{Provider: provider}))
+		})
+	}
+}
+
+func TestSign(t *testing.T) {
+	eachProvider(t, func(t *testing.T, daemon *daemontest.Daemon) {
+		run(t, daemon.Env(), "sign", daemon.ModulePath, daemon.UserPIN, "3")
+	})
+}
+
+func TestInherit(t *testing.T) {
+	daemon := daemontest.Start(t, daemontest.Options{})
+	run(t, daemon.Env(), "inherit", daemon.ModulePath, daemon.Token)
+	run(t, alone(t), "inherit", daemon.ModulePath, daemon.Token, "string", "anyhsm: endpoints=unix://"+daemon.Socket)
+}
+
+// TestWithDaemon runs the hosts whose calls go further when there is a token.
+func TestWithDaemon(t *testing.T) {
+	daemon := daemontest.Start(t, daemontest.Options{})
+	t.Run("absurd", func(t *testing.T) { run(t, daemon.Env(), "absurd", daemon.ModulePath, daemon.UserPIN) })
+	t.Run("busy fork", func(t *testing.T) { run(t, daemon.Env(), "busy_fork", daemon.ModulePath, "20") })
+	t.Run("race", func(t *testing.T) { run(t, daemon.Env(), "race", daemon.ModulePath) })
+	t.Run("quiet", func(t *testing.T) { run(t, daemon.Env(), "quiet", daemon.ModulePath) })
+	t.Run("signals", func(t *testing.T) { run(t, daemon.Env(), "signals", daemon.ModulePath, "before", "plain") })
+	t.Run("idle child", func(t *testing.T) { run(t, daemon.Env(), "idle_child", daemon.ModulePath) })
+}

@@ -32,8 +32,6 @@ static void descriptors(bool record)
 			readlinkat(dirfd(directory), entry->d_name, target, sizeof target - 1);
 			FAIL("descriptor %d (%s) stays open on exec", fd, target);
 		}
-		if (!record && fd <= STDERR_FILENO && !before[fd])
-			FAIL("descriptor %d has become a standard stream", fd);
 	}
 	closedir(directory);
 }
@@ -57,6 +55,7 @@ static void use(CK_FUNCTION_LIST_3_2 *f)
 	CK_SESSION_HANDLE session;
 	CK_BYTE bytes[16];
 
+	/* The first call comes after Go's start. */
 	EXPECT(f->C_Initialize(NULL), CKR_OK);
 	EXPECT(f->C_GetSlotList(CK_TRUE, slots, &count), CKR_OK);
 	if (count > 0) {
@@ -80,6 +79,11 @@ int main(int argc, char **argv)
 	close(STDIN_FILENO);
 	descriptors(true);
 	f = load(argv[1], RTLD_LOCAL);
+	/* Go's start reads a file or two, in a thread of its own; then nothing has become standard input. */
+	for (int i = 0; fcntl(STDIN_FILENO, F_GETFD) >= 0; i++) {
+		CHECK(i < 500);
+		usleep(10000);
+	}
 	descriptors(false);
 	use(f);
 	child = fork();
