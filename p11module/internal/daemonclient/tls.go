@@ -54,7 +54,7 @@ func (m *mutualTLS) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, e
 
 // Info describes the protocol.
 func (m *mutualTLS) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", ServerName: m.server}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone returns a copy.
