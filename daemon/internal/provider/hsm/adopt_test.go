@@ -107,6 +107,8 @@ func TestAdopt(t *testing.T) {
 	// A private key whose public half is gone but for the certificate.
 	pkcs11Tool(t, token, "--delete-object", "--type", "pubkey", "--id", "b1b2")
 	pkcs11Tool(t, token, "--keypairgen", "--key-type", "EC:secp384r1", "--label", "no id")
+	// A key that wants the PIN again for each use.
+	pkcs11Tool(t, token, "--keypairgen", "--key-type", "EC:prime256v1", "--label", "careful", "--id", "07", "--always-auth")
 
 	p := connect(t, config(token))
 	all := listed(t, p)
@@ -153,6 +155,9 @@ func TestAdopt(t *testing.T) {
 		t.Error("two keys of one id have one reference")
 	}
 	sign(named(t, all, "private-key/no id/"))
+	careful := named(t, all, "private-key/careful/07")
+	sign(careful)
+	sign(careful)
 	wrapper := named(t, all, "secret-key/wrapper/02")
 	if length, _ := wrapper.Objects[0].Ulong(cryptoki.CKA_VALUE_LEN); length != 32 {
 		t.Errorf("wrapper has %d bytes", length)

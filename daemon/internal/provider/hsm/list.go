@@ -115,7 +115,7 @@ func distinguish(sorted []entry) {
 	for i := range sorted {
 		e := &sorted[i]
 		if len(e.r.ID) == 0 || same[e.identity()] > 1 {
-			e.r.Label = e.label
+			e.r.Label = hexadecimal(e.label)
 		}
 	}
 	count := map[string]int{}
@@ -189,7 +189,7 @@ func (s *session) found(e entry) (provider.Found, error) {
 			e.r.Public = fingerprint(half)
 			if len(e.r.ID) > 0 {
 				// The public key tells it apart, and unlike a label it never changes.
-				e.r.Label = ""
+				e.r.Label = nil
 			}
 		}
 		found.Ref = e.r.encode()

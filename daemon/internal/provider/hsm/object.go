@@ -72,8 +72,8 @@ func (r reference) match(class cryptoki.ObjectClass) []cryptoki.Attribute {
 	if len(r.ID) > 0 {
 		match = append(match, cryptoki.Bytes(cryptoki.CKA_ID, r.ID))
 	}
-	if r.Label != "" {
-		match = append(match, cryptoki.String(cryptoki.CKA_LABEL, r.Label))
+	if len(r.Label) > 0 {
+		match = append(match, cryptoki.Bytes(cryptoki.CKA_LABEL, r.Label))
 	}
 	return match
 }
@@ -143,11 +143,11 @@ func (s *session) publicOf(private pkcs11.ObjectHandle, r reference) (cryptoki.A
 		return public, nil
 	}
 	halves, err := s.find(r.match(cryptoki.CKO_PUBLIC_KEY)...)
-	if err == nil && len(halves) > 1 && r.Label == "" {
+	if err == nil && len(halves) > 1 && len(r.Label) == 0 {
 		// Several keys share the id: the half with the private key's label is meant.
 		var has cryptoki.Attributes
 		if has, err = s.read(private, cryptoki.CKA_LABEL); err == nil {
-			r.Label = string(has.Bytes(cryptoki.CKA_LABEL))
+			r.Label = has.Bytes(cryptoki.CKA_LABEL)
 			halves, err = s.find(r.match(cryptoki.CKO_PUBLIC_KEY)...)
 		}
 	}

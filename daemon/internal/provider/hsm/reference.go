@@ -17,7 +17,7 @@ type reference struct {
 	KeyType cryptoki.KeyType     `json:"type"`
 	ID      hexadecimal          `json:"id,omitempty"`
 	// Label is there only where class, type and id do not tell two keys apart.
-	Label string `json:"label,omitempty"`
+	Label hexadecimal `json:"label,omitempty"`
 	// Public is the SHA-256 of the public key, so that a key that has taken another's id is not taken for it.
 	Public hexadecimal `json:"public,omitempty"`
 }
@@ -55,7 +55,7 @@ func parseReference(ref []byte) (reference, error) {
 	if err := decoder.Decode(&r); err != nil || decoder.More() {
 		return r, fault.New(fault.KeyHandleInvalid, "the key's reference is not one of provider hsm; the store is damaged, or the key belongs to another provider")
 	}
-	if r.Class != cryptoki.CKO_PRIVATE_KEY && r.Class != cryptoki.CKO_SECRET_KEY || len(r.ID) == 0 && r.Label == "" {
+	if r.Class != cryptoki.CKO_PRIVATE_KEY && r.Class != cryptoki.CKO_SECRET_KEY || len(r.ID) == 0 && len(r.Label) == 0 {
 		return r, fault.New(fault.KeyHandleInvalid, "the key's reference names no key of an HSM; the store is damaged")
 	}
 	return r, nil

@@ -11,7 +11,7 @@ import (
 // FuzzReference reads references that the store may hold after damage: no panic, and what is read is written the same.
 func FuzzReference(f *testing.F) {
 	f.Add(reference{Class: cryptoki.CKO_PRIVATE_KEY, KeyType: cryptoki.CKK_EC, ID: make([]byte, 16), Public: make([]byte, 32)}.encode())
-	f.Add(reference{Class: cryptoki.CKO_SECRET_KEY, KeyType: cryptoki.CKK_AES, Label: "a \"label\" \xff"}.encode())
+	f.Add(reference{Class: cryptoki.CKO_SECRET_KEY, KeyType: cryptoki.CKK_AES, Label: []byte("a \"label\" \xff")}.encode())
 	f.Add([]byte(`{"class":3,"type":3,"id":"0x"}`))
 	f.Add([]byte(`{"class":3,"type":3,"id":"00"} {}`))
 	f.Add([]byte(`null`))
