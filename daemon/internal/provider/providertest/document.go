@@ -1,0 +1,109 @@
+package providertest
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/curve"
+)
+
+var update = flag.Bool("update", false, "write the tables of mechanisms into docs/providers")
+
+// The table stands between these lines of a page.
+const (
+	beginTable = "<!-- mechanisms: written by go test -update, do not edit -->\n"
+	endTable   = "<!-- end of mechanisms -->\n"
+)
+
+// Document checks that the table of mechanisms in a page of docs/providers is what the capabilities say. With -update
+// it writes it.
+func Document(t *testing.T, page string, capabilities provider.Capabilities) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok1 := strings.Cut(string(text), beginTable)
+	_, after, ok2 := strings.Cut(rest, endTable)
+	if !ok1 || !ok2 {
+		t.Fatalf("%s has no place for the table: the lines %q and %q", page, beginTable, endTable)
+	}
+	want := before + beginTable + table(capabilities) + endTable + after
+	if want == string(text) {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s is stale: run go test with -update in this package", page)
+	}
+	if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// table writes capabilities for people.
+func table(capabilities provider.Capabilities) string {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "\n| mechanism | used to | key sizes | limits |\n|---|---|---|---|\n")
+	for _, m := range capabilities.Mechanisms {
+		fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", m.Type, strings.Join(uses(m.Flags), ", "), sizes(m), strings.Join(limits(m), "; "))
+	}
+	var names []string
+	for _, params := range capabilities.Curves {
+		if c, err := curve.Parse(params); err == nil {
+			names = append(names, c.Name)
+		}
+	}
+	fmt.Fprintf(&out, "\nCurves: %s.\n\n", strings.Join(names, ", "))
+	return out.String()
+}
+
+func uses(flags cryptoki.Flags) []string {
+	var names []string
+	for _, use := range []struct {
+		flag cryptoki.Flags
+		name string
+	}{
+		{cryptoki.CKF_GENERATE, "generate"}, {cryptoki.CKF_GENERATE_KEY_PAIR, "generate pairs"}, {cryptoki.CKF_SIGN, "sign"},
+		{cryptoki.CKF_VERIFY, "verify"}, {cryptoki.CKF_ENCRYPT, "encrypt"}, {cryptoki.CKF_DECRYPT, "decrypt"}, {cryptoki.CKF_DERIVE, "derive"},
+	} {
+		if flags&use.flag != 0 {
+			names = append(names, use.name)
+		}
+	}
+	return names
+}
+
+func sizes(m provider.Mechanism) string {
+	unit := "bits"
+	if strings.HasPrefix(m.Type.String(), "CKM_AES") {
+		unit = "bytes"
+	}
+	if m.MinSize == m.MaxSize {
+		return fmt.Sprintf("%d %s", m.MinSize, unit)
+	}
+	return fmt.Sprintf("%d to %d %s", m.MinSize, m.MaxSize, unit)
+}
+
+func limits(m provider.Mechanism) []string {
+	var all []string
+	if m.Hashes != nil {
+		var names []string
+		for _, h := range m.Hashes {
+			names = append(names, h.String())
+		}
+		all = append(all, "only "+strings.Join(names, ", "))
+	}
+	if m.SameMGF {
+		all = append(all, "one hash for data and mask")
+	}
+	if m.NoLabel {
+		all = append(all, "no label")
+	}
+	return all
+}
