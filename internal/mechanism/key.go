@@ -24,7 +24,7 @@ var permits = map[cryptoki.Flags]struct {
 // CheckKey checks that a key may and can be used so: CKR_KEY_HANDLE_INVALID for an object that is no key,
 // CKR_KEY_TYPE_INCONSISTENT, CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_MECHANISM_INVALID when CKA_ALLOWED_MECHANISMS lacks the
 // mechanism, CKR_KEY_SIZE_RANGE, and CKR_MECHANISM_PARAM_INVALID for a salt that does not fit the key. CheckParams comes
-// first.
+// first: what it finds is not looked for here.
 func CheckKey(m cryptoki.Mechanism, use cryptoki.Flags, key cryptoki.Attributes) error {
 	i, ok := infos[m.Type]
 	permit, known := permits[use]
@@ -60,7 +60,10 @@ func checkModulus(m cryptoki.Mechanism, i Info, key cryptoki.Attributes) error {
 	k := modulusBytes(key)
 	switch p := m.Params.(type) {
 	case cryptoki.PSSParams:
-		h, _ := HashOf(p.Hash)
+		h, ok := HashOf(p.Hash)
+		if !ok {
+			return bad(m, "a known hash")
+		}
 		room := (Bits(key)+6)/8 - h.Size() - 2
 		if room < 0 {
 			return fault.New(fault.KeySizeRange, "the key is too short for %v with that hash; use a longer key", m.Type)
@@ -69,7 +72,10 @@ func checkModulus(m cryptoki.Mechanism, i Info, key cryptoki.Attributes) error {
 			return fault.New(fault.MechanismParamInvalid, "a salt of %d bytes does not fit the key; at most %d do", p.SaltLength, room)
 		}
 	case cryptoki.OAEPParams:
-		h, _ := HashOf(p.Hash)
+		h, ok := HashOf(p.Hash)
+		if !ok {
+			return bad(m, "a known hash")
+		}
 		if k < 2*h.Size()+2 {
 			return fault.New(fault.KeySizeRange, "the key is too short for OAEP with that hash; use a longer key")
 		}

@@ -457,6 +457,7 @@ func TestBits(t *testing.T) {
 // FuzzChecks: no mechanism, parameter or key makes the checks panic, and what they accept has a size.
 func FuzzChecks(f *testing.F) {
 	f.Add(uint64(cryptoki.CKM_RSA_PKCS_PSS), uint8(3), uint64(cryptoki.CKM_SHA256), uint64(32), []byte("0123456789abcdef"), 2048, 7)
+	f.Add(uint64(cryptoki.CKM_RSA_PKCS_PSS), uint8(3), uint64(561), uint64(32), []byte{}, 2076, 7) // an unknown hash, once a panic
 	f.Add(uint64(cryptoki.CKM_AES_CTR), uint8(1), uint64(128), uint64(0), []byte{0xff}, 16, 1<<20)
 	f.Add(uint64(cryptoki.CKM_SHA256_HMAC_GENERAL), uint8(7), uint64(5), uint64(0), []byte{}, 1, -1)
 	f.Fuzz(func(t *testing.T, mechanism uint64, which uint8, x, y uint64, b []byte, size, input int) {
