@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding/binary"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,13 +18,12 @@ func testHost(t *testing.T, environment map[string]string) (h host, home, system
 	t.Helper()
 	dir := t.TempDir()
 	home, system, runtime = filepath.Join(dir, "home"), filepath.Join(dir, "etc", "module.toml"), filepath.Join(dir, "run")
-	all := map[string]string{"XDG_RUNTIME_DIR": runtime}
+	all := map[string]string{"XDG_RUNTIME_DIR": runtime, "HOME": home}
 	for k, v := range environment {
 		all[k] = v
 	}
 	h = host{
 		environment: func(name string) string { return all[name] },
-		home:        func() (string, error) { return home, nil },
 		system:      system,
 	}
 	return h, home, system, runtime
@@ -64,9 +62,9 @@ func TestOrder(t *testing.T) {
 	h.secure = true
 	want("unix:///etc", "")
 	h.secure = false
-	h.environment = func(name string) string { return map[string]string{"XDG_RUNTIME_DIR": runtime}[name] }
+	h.environment = func(name string) string { return map[string]string{"XDG_RUNTIME_DIR": runtime, "HOME": home}[name] }
 	want("unix:///home", "")
-	h.home = func() (string, error) { return "", errors.New("no HOME") }
+	h.environment = func(name string) string { return map[string]string{"XDG_RUNTIME_DIR": runtime}[name] }
 	want("unix:///etc", "")
 	if err := os.Remove(system); err != nil {
 		t.Fatal(err)
@@ -192,7 +190,7 @@ func FuzzReserved(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	h := host{environment: func(string) string { return "" }, home: os.UserHomeDir, system: "/nowhere"}
+	h := host{environment: func(string) string { return "" }, system: "/nowhere"}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "config") {
 			return // Names a file of the machine that runs this.

@@ -23,12 +23,15 @@ type host struct {
 	// are the caller's, must not steer it.
 	secure      bool
 	environment func(string) string
-	home        func() (string, error)
 	system      string
 }
 
+// Environment looks a variable up, "" if there is none. The module puts C's getenv here: a Go runtime in a shared
+// library sees the environment that the process started with, not what the host has set since.
+var Environment = os.Getenv
+
 func process() host {
-	return host{secure: secureExecution(), environment: os.Getenv, home: os.UserHomeDir, system: systemFile}
+	return host{secure: secureExecution(), environment: Environment, system: systemFile}
 }
 
 func (h host) load(reserved string) (Config, error) {
@@ -41,7 +44,7 @@ func (h host) load(reserved string) (Config, error) {
 			return h.file(path, "ANYHSM_CONFIG="+path)
 		}
 		// A host without HOME (nginx clears its workers' environment) has no home directory to look in.
-		if home, err := h.home(); err == nil && filepath.IsAbs(home) {
+		if home := h.environment("HOME"); filepath.IsAbs(home) {
 			path := filepath.Join(home, ".config", "anyhsm", "module.toml")
 			if readable(path) {
 				return h.file(path, path)
