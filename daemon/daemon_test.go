@@ -73,6 +73,11 @@ func newProcess(t *testing.T, more string) *process {
 	}
 	t.Cleanup(func() {
 		p.kill(syscall.SIGKILL)
+		for _, never := range []string{"DATA RACE", "a call panicked", "goroutine "} {
+			if strings.Contains(p.log(), never) {
+				t.Errorf("the daemon's log has %q", never)
+			}
+		}
 		if t.Failed() {
 			t.Logf("the daemon's log:\n%s", p.tail())
 		}

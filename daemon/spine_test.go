@@ -20,7 +20,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/enrollment"
@@ -272,7 +274,7 @@ func TestSpineOverMutualTLS(t *testing.T) {
 	_, err = anyhsmv1.NewObjectServiceClient(remote).DestroyObject(within(t, 20*time.Second), &anyhsmv1.DestroyObjectRequest{
 		Header: &anyhsmv1.CallHeader{Token: token, Ticket: ticket, RequestId: requestID()}, Object: k.id,
 	})
-	if !fault.Is(wire.ErrorFromStatus(err), fault.NotGranted) || !strings.Contains(err.Error(), "anyhsm app grant web tls") {
+	if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "anyhsm app grant web tls --operations use,create,destroy") {
 		t.Errorf("DestroyObject = %v", err)
 	}
 	// An application is no administrator.
