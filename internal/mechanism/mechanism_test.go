@@ -326,6 +326,7 @@ func TestSizes(t *testing.T) {
 		{plain(cryptoki.CKM_SHA_1_HMAC), cryptoki.CKF_SIGN, secret(cryptoki.CKK_GENERIC_SECRET, 1), 7, 20, true, MaxData},
 		{cut, cryptoki.CKF_SIGN, secret(cryptoki.CKK_GENERIC_SECRET, 1), 7, 5, true, MaxData},
 		{plain(cryptoki.CKM_RSA_9796), cryptoki.CKF_SIGN, private, 7, 0, false, 0},
+		{plain(cryptoki.CKM_GENERIC_SECRET_KEY_GEN), cryptoki.CKF_SIGN, private, 7, 0, false, MaxData},
 	} {
 		got, exact := OutputSize(test.m, test.use, test.key, test.input)
 		if got != test.want || exact != test.exact {
@@ -457,7 +458,8 @@ func TestBits(t *testing.T) {
 // FuzzChecks: no mechanism, parameter or key makes the checks panic, and what they accept has a size.
 func FuzzChecks(f *testing.F) {
 	f.Add(uint64(cryptoki.CKM_RSA_PKCS_PSS), uint8(3), uint64(cryptoki.CKM_SHA256), uint64(32), []byte("0123456789abcdef"), 2048, 7)
-	f.Add(uint64(cryptoki.CKM_RSA_PKCS_PSS), uint8(3), uint64(561), uint64(32), []byte{}, 2076, 7) // an unknown hash, once a panic
+	f.Add(uint64(cryptoki.CKM_RSA_PKCS_PSS), uint8(3), uint64(561), uint64(32), []byte{}, 2076, 7)     // an unknown hash, once a panic
+	f.Add(uint64(cryptoki.CKM_GENERIC_SECRET_KEY_GEN), uint8(7), uint64(5), uint64(0), []byte{}, 1, 7) // a key generation, once a panic
 	f.Add(uint64(cryptoki.CKM_AES_CTR), uint8(1), uint64(128), uint64(0), []byte{0xff}, 16, 1<<20)
 	f.Add(uint64(cryptoki.CKM_SHA256_HMAC_GENERAL), uint8(7), uint64(5), uint64(0), []byte{}, 1, -1)
 	f.Fuzz(func(t *testing.T, mechanism uint64, which uint8, x, y uint64, b []byte, size, input int) {

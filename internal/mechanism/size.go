@@ -12,8 +12,8 @@ const block = 16
 // gives none. A mechanism or key that CheckKey refuses gives 0.
 func OutputSize(m cryptoki.Mechanism, use cryptoki.Flags, key cryptoki.Attributes, input int) (n int, exact bool) {
 	i, ok := infos[m.Type]
-	if !ok || use == cryptoki.CKF_VERIFY {
-		return 0, ok
+	if !ok || i.Flags&use == 0 || use == cryptoki.CKF_VERIFY {
+		return 0, ok && use == cryptoki.CKF_VERIFY
 	}
 	switch {
 	case i.Flags&cryptoki.CKF_DIGEST != 0:
