@@ -132,6 +132,22 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestHungEndpoint: one that takes a call and does not answer is left for another in time.
+func TestHungEndpoint(t *testing.T) {
+	dir := sockets(t)
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	hold := make(chan struct{})
+	unixServer(t, a, "hung").answer = func(int) error { <-hold; return nil }
+	// Before the server's end, which waits for the call.
+	t.Cleanup(func() { close(hold) })
+	unixServer(t, b, "second")
+	c := newClient(t, config.Config{Endpoints: []string{"unix://" + a, "unix://" + b}, Timeout: time.Second})
+	began := time.Now()
+	if name, err := listSlots(c); name != "second" || time.Since(began) < 400*time.Millisecond {
+		t.Errorf("%q answered after %v, %v", name, time.Since(began), err)
+	}
+}
+
 func TestFaultIsTriedElsewhere(t *testing.T) {
 	dir := sockets(t)
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")

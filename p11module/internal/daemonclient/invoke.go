@@ -27,7 +27,7 @@ func (c *Client) Invoke(ctx context.Context, method string, request, reply any, 
 		return errClosed()
 	}
 	defer c.calls.Done()
-	repeatable, err := prepare(method, request)
+	kind, err := prepare(method, request)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (c *Client) Invoke(ctx context.Context, method string, request, reply any, 
 	for attempt := 1; ; attempt++ {
 		at := c.current.Load()
 		channel := c.channels[int(at)%len(c.channels)]
-		err := channel.Invoke(ctx, method, request, reply, options...)
+		err := c.attempt(ctx, channel, kind, method, request, reply, options...)
 		if err == nil {
 			c.connected.Store(true)
 			return nil
@@ -57,7 +57,7 @@ func (c *Client) Invoke(ctx context.Context, method string, request, reply any, 
 				"attempts", attempt, "reason", failure.Message)
 			return failure
 		}
-		if !repeatable || !passing(err, failure) {
+		if kind == once || !passing(err, failure) {
 			c.log.Info("a call failed", "call", method, "endpoint", channel.Name(), "rv", failure.RV(),
 				"reason", failure.Message)
 			return failure
@@ -79,6 +79,17 @@ func (c *Client) Invoke(ctx context.Context, method string, request, reply any, 
 		}
 		pause = min(2*pause, lastPause)
 	}
+}
+
+// attempt tries a call on one endpoint. Where there are others, an endpoint that takes a call and does not answer must not
+// use up all the time; a call that changes something may rightly be slow, as making a long RSA key is.
+func (c *Client) attempt(ctx context.Context, to channel, kind nature, method string, request, reply any, options ...grpc.CallOption) error {
+	if deadline, ok := ctx.Deadline(); ok && kind == reads && len(c.channels) > 1 {
+		share, cancel := context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+		ctx = share
+	}
+	return to.Invoke(ctx, method, request, reply, options...)
 }
 
 // NewStream is what grpc.ClientConnInterface wants; no call of ours is a stream.

@@ -47,19 +47,16 @@ var natures = map[string]nature{
 	anyhsmv1.CryptoService_SeedRandom_FullMethodName:     changes,
 }
 
-// prepare tells whether a call may be repeated, and gives a changing one its request id, once for all repetitions.
-func prepare(method string, request any) (repeatable bool, err error) {
+// prepare tells what repeating a call does, and gives a changing one its request id, once for all repetitions.
+func prepare(method string, request any) (nature, error) {
 	kind := natures[method]
 	headed, _ := request.(interface{ GetHeader() *anyhsmv1.CallHeader })
 	if kind == reads && headed != nil && len(headed.GetHeader().GetContextTicket()) > 0 {
 		// A context ticket is good for one use: the use changes something.
 		kind = changes
 	}
-	switch kind {
-	case reads:
-		return true, nil
-	case once:
-		return false, nil
+	if kind != changes {
+		return kind, nil
 	}
 	var id *string
 	if initToken, ok := request.(*anyhsmv1.InitTokenRequest); ok {
@@ -68,14 +65,14 @@ func prepare(method string, request any) (repeatable bool, err error) {
 		id = &headed.GetHeader().RequestId
 	}
 	if id == nil {
-		return false, nil
+		return once, nil
 	}
 	if *id == "" {
 		random := make([]byte, 16)
 		if _, err := rand.Read(random); err != nil {
-			return false, fault.New(fault.FunctionFailed, "no random numbers for a request id; check the kernel: %w", err)
+			return once, fault.New(fault.FunctionFailed, "no random numbers for a request id; check the kernel: %w", err)
 		}
 		*id = hex.EncodeToString(random)
 	}
-	return true, nil
+	return changes, nil
 }

@@ -16,10 +16,11 @@ import (
 
 // Module is an initialised library.
 type Module struct {
-	client *daemonclient.Client
-	log    *slog.Logger
-	output io.Closer
-	slots  slots
+	client    *daemonclient.Client
+	endpoints []string
+	log       *slog.Logger
+	output    io.Closer
+	slots     slots
 	// inherited is what forked children are told.
 	inherited string
 
@@ -44,7 +45,7 @@ func Open(reserved string) (*Module, error) {
 		return nil, err
 	}
 	log.Info("initialised", "configuration", c.Source, "endpoints", c.Endpoints, "timeout", c.Timeout)
-	m := &Module{client: client, log: log, output: output, inherited: c.Inherited(), sessions: map[uint64]*session.Session{}}
+	m := &Module{client: client, endpoints: c.Endpoints, log: log, output: output, inherited: c.Inherited(), sessions: map[uint64]*session.Session{}}
 	// A random start: a handle of before C_Finalize or of another process is not taken for a new one.
 	m.last = rand.Uint64N(1 << 30)
 	m.slots.known = map[uint64]*slot{}

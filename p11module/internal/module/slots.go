@@ -2,7 +2,9 @@ package module
 
 import (
 	"context"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,9 +18,12 @@ import (
 const (
 	// freshness is how long the daemon's answer about slots and tokens is believed, also that there was none.
 	freshness = time.Second
-	// firstContact is how long an application that starts waits for a daemon that may be starting as well. A daemon
-	// that has answered before is waited for as long as any call may take.
+	// firstContact is how long an application that starts waits for a daemon that is not there: it may have died and
+	// be starting again. One that has answered before is waited for as long as any call may take.
 	firstContact = 5 * time.Second
+	// noSocket is how long it waits where there is not even a socket: most likely no daemon is meant to run, and
+	// p11-kit loads the module into every program.
+	noSocket = time.Second
 )
 
 // slot is a slot with its token. All of it but the token's own state is replaced when the daemon tells anew.
@@ -107,10 +112,24 @@ func (m *Module) listSlots() (*anyhsmv1.ListSlotsResponse, error) {
 	ctx, cancel := m.client.Call()
 	defer cancel()
 	if !m.client.Connected() {
-		ctx, cancel = context.WithTimeout(ctx, min(firstContact, m.client.Timeout()))
+		ctx, cancel = context.WithTimeout(ctx, min(m.patience(), m.client.Timeout()))
 		defer cancel()
 	}
 	return m.client.Tokens.ListSlots(ctx, &anyhsmv1.ListSlotsRequest{ModuleVersion: version.Version})
+}
+
+// patience is how long the first contact may take.
+func (m *Module) patience() time.Duration {
+	for _, endpoint := range m.endpoints {
+		path, local := strings.CutPrefix(endpoint, "unix://")
+		if !local {
+			return firstContact
+		}
+		if _, err := os.Lstat(path); err == nil {
+			return firstContact
+		}
+	}
+	return noSocket
 }
 
 // take replaces the slots by what the daemon said. Tokens keep their state. The mutex is held.

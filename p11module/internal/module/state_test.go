@@ -275,6 +275,27 @@ func TestRefusedTicketEndsTheLogin(t *testing.T) {
 	h.must(err)
 }
 
+// TestRefusedTicketOfTheSO: a dead login is noticed at whatever call comes first.
+func TestRefusedTicketOfTheSO(t *testing.T) {
+	h := start(t)
+	s := h.open(slotA, rw)
+	h.must(s.Login(cryptoki.CKU_SO, []byte(soPIN)))
+	h.d.mu.Lock()
+	clear(h.d.tokens["uid-a"].tickets)
+	h.d.mu.Unlock()
+	want(t, s.InitPIN([]byte("1234")), cryptoki.CKR_USER_NOT_LOGGED_IN)
+	h.must(s.Login(cryptoki.CKU_SO, []byte(soPIN)))
+	h.must(s.InitPIN([]byte("1234")))
+	h.d.mu.Lock()
+	clear(h.d.tokens["uid-a"].tickets)
+	h.d.mu.Unlock()
+	// A search still finds what is public.
+	find(t, s)
+	if state := s.Info().State; state != cryptoki.CKS_RW_PUBLIC_SESSION {
+		t.Errorf("state %d", state)
+	}
+}
+
 func TestInfoIsConstant(t *testing.T) {
 	h := start(t)
 	if h.Info() != newHost(t, h.d, "").Info() || h.Info().Cryptoki != (module.Version{Major: 3, Minor: 2}) {
