@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"time"
 
@@ -98,8 +99,9 @@ func checkIndependently(config *crypto11.Config) (results []provider.CheckResult
 		keyType uint
 	}{{"RSA", pkcs11.CKK_RSA}, {"EC", pkcs11.CKK_EC}} {
 		wanted := crypto11.NewAttributeSet()
-		if err := wanted.Set(crypto11.CkaKeyType, family.keyType); err == nil {
-			err = wanted.Set(crypto11.CkaSign, true)
+		if err := errors.Join(wanted.Set(crypto11.CkaKeyType, family.keyType), wanted.Set(crypto11.CkaSign, true)); err != nil {
+			step("crypto11 finds "+family.name+" keys", "", err)
+			continue
 		}
 		signers, err := token.FindKeyPairsWithAttributes(wanted)
 		step("crypto11 finds "+family.name+" keys", fmt.Sprintf("%d key pairs", len(signers)), err)

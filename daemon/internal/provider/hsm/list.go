@@ -16,8 +16,8 @@ import (
 	"github.com/anyhsm/anyhsm/internal/softkey"
 )
 
-// pageSize is how many keys and certificates a page has.
-const pageSize = 64
+// pageSize is how many keys and certificates a page has. Tests make it smaller.
+var pageSize = 256
 
 // entry is an object of the token in a listing, before its attributes are read.
 type entry struct {
@@ -44,13 +44,17 @@ func (p *Provider) List(ctx context.Context, page string) ([]provider.Found, str
 			first = 0
 		}
 		entries = entries[first:]
+		halves, err := s.publicHalves()
+		if err != nil {
+			return answer{}, err
+		}
 		var a answer
 		if len(entries) > pageSize {
 			entries = entries[:pageSize]
 			a.next = entries[pageSize-1].name
 		}
 		for _, e := range entries {
-			found, err := s.found(e)
+			found, err := s.found(e, halves)
 			if is(err, cryptoki.CKR_OBJECT_HANDLE_INVALID) {
 				// Destroyed while we looked.
 				continue
@@ -163,7 +167,7 @@ func (s *session) take(handle pkcs11.ObjectHandle, class cryptoki.ObjectClass) (
 }
 
 // found reads a key or certificate.
-func (s *session) found(e entry) (provider.Found, error) {
+func (s *session) found(e entry, halves map[string][]half) (provider.Found, error) {
 	found := provider.Found{Name: e.name}
 	first, err := s.take(e.handle, e.class)
 	if err != nil {
@@ -178,15 +182,15 @@ func (s *session) found(e entry) (provider.Found, error) {
 	case cryptoki.CKO_SECRET_KEY:
 		found.Ref = e.r.encode()
 	case cryptoki.CKO_PRIVATE_KEY:
-		public, err := s.publicHalf(e)
+		public, err := s.publicHalf(e, halves)
 		if err != nil {
 			return found, err
 		}
 		if public != nil {
-			half, _ := normalize(e.r.KeyType, public)
-			found.Objects[0] = append(found.Objects[0], half...)
+			values, _ := normalize(e.r.KeyType, public)
+			found.Objects[0] = append(found.Objects[0], values...)
 			found.Objects = append(found.Objects, public)
-			e.r.Public = fingerprint(half)
+			e.r.Public = fingerprint(values)
 			if len(e.r.ID) > 0 {
 				// The public key tells it apart, and unlike a label it never changes.
 				e.r.Label = nil
@@ -197,36 +201,72 @@ func (s *session) found(e entry) (provider.Found, error) {
 	return found, nil
 }
 
-// publicHalf returns the public key object that belongs to a private key: the token's own, or one made from what the
-// private key or a certificate of the same id shows. Nil if there is no way to know it.
-func (s *session) publicHalf(e entry) (cryptoki.Attributes, error) {
-	known, err := s.publicOf(e.handle, e.r)
+// half is a public key of the token in a listing.
+type half struct {
+	handle pkcs11.ObjectHandle
+	label  string
+	public cryptoki.Attributes
+}
+
+// publicHalves reads the public keys of the token once for a page, by type and id.
+func (s *session) publicHalves() (map[string][]half, error) {
+	handles, err := s.find(cryptoki.Bool(cryptoki.CKA_TOKEN, true), cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY))
 	if err != nil {
 		return nil, err
 	}
-	if known == nil {
-		if known, err = s.certified(e); err != nil || known == nil {
-			return nil, err
+	halves := map[string][]half{}
+	for _, handle := range handles {
+		has, err := s.read(handle, append([]cryptoki.AttributeType{cryptoki.CKA_KEY_TYPE, cryptoki.CKA_ID, cryptoki.CKA_LABEL}, publicTypes...)...)
+		if is(err, cryptoki.CKR_OBJECT_HANDLE_INVALID) {
+			continue
 		}
-	}
-	object := cryptoki.Attributes{
-		cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), cryptoki.Bool(cryptoki.CKA_TOKEN, true),
-		cryptoki.String(cryptoki.CKA_LABEL, e.label), cryptoki.Bytes(cryptoki.CKA_ID, e.r.ID),
-	}
-	halves, err := s.find(e.r.match(cryptoki.CKO_PUBLIC_KEY)...)
-	if err != nil {
-		return nil, err
-	}
-	for _, half := range halves {
-		has, err := s.read(half, publicTypes...)
 		if err != nil {
 			return nil, err
 		}
-		if public, ok := normalize(e.r.KeyType, has); ok && bytes.Equal(fingerprint(public), fingerprint(known)) {
-			if object, err = s.take(half, cryptoki.CKO_PUBLIC_KEY); err != nil {
-				return nil, err
-			}
-			break
+		keyType, _ := has.KeyType()
+		if public, ok := normalize(keyType, has); ok {
+			name := halfName(keyType, has.Bytes(cryptoki.CKA_ID))
+			halves[name] = append(halves[name], half{handle, string(has.Bytes(cryptoki.CKA_LABEL)), public})
+		}
+	}
+	return halves, nil
+}
+
+func halfName(keyType cryptoki.KeyType, id []byte) string { return fmt.Sprintf("%d/%x", keyType, id) }
+
+// publicHalf returns the public key object that belongs to a private key: the token's own, or one made from what the
+// private key or a certificate of the same id shows. Nil if there is no way to know it.
+func (s *session) publicHalf(e entry, halves map[string][]half) (cryptoki.Attributes, error) {
+	own, err := s.read(e.handle, publicTypes...)
+	if err != nil {
+		return nil, err
+	}
+	known, ok := normalize(e.r.KeyType, own)
+	candidates := halves[halfName(e.r.KeyType, e.r.ID)]
+	if ok {
+		candidates = slices.DeleteFunc(slices.Clone(candidates), func(h half) bool {
+			return !bytes.Equal(fingerprint(h.public), fingerprint(known))
+		})
+	}
+	if len(e.r.ID) == 0 || len(candidates) > 1 {
+		candidates = slices.DeleteFunc(slices.Clone(candidates), func(h half) bool { return h.label != e.label })
+	}
+	var object cryptoki.Attributes
+	switch {
+	case len(candidates) == 1:
+		known = candidates[0].public
+		if object, err = s.take(candidates[0].handle, cryptoki.CKO_PUBLIC_KEY); err != nil {
+			return nil, err
+		}
+	case !ok:
+		if known, err = s.certified(e); err != nil || known == nil {
+			return nil, err
+		}
+		fallthrough
+	default:
+		object = cryptoki.Attributes{
+			cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), cryptoki.Bool(cryptoki.CKA_TOKEN, true),
+			cryptoki.String(cryptoki.CKA_LABEL, e.label), cryptoki.Bytes(cryptoki.CKA_ID, e.r.ID),
 		}
 	}
 	object.Set(cryptoki.Bool(cryptoki.CKA_PRIVATE, false))

@@ -62,6 +62,7 @@ func run(m *testing.M) (int, error) {
 			return 1, fmt.Errorf("softhsm2-util: %w: %s", err, out)
 		}
 	}
+	pageSize = 16
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	return m.Run(), nil
 }

@@ -69,8 +69,13 @@ func uses(flags cryptoki.Flags) []string {
 		flag cryptoki.Flags
 		name string
 	}{
-		{cryptoki.CKF_GENERATE, "generate"}, {cryptoki.CKF_GENERATE_KEY_PAIR, "generate pairs"}, {cryptoki.CKF_SIGN, "sign"},
-		{cryptoki.CKF_VERIFY, "verify"}, {cryptoki.CKF_ENCRYPT, "encrypt"}, {cryptoki.CKF_DECRYPT, "decrypt"}, {cryptoki.CKF_DERIVE, "derive"},
+		{cryptoki.CKF_GENERATE, "generate"},
+		{cryptoki.CKF_GENERATE_KEY_PAIR, "generate pairs"},
+		{cryptoki.CKF_SIGN, "sign"},
+		{cryptoki.CKF_VERIFY, "verify"},
+		{cryptoki.CKF_ENCRYPT, "encrypt"},
+		{cryptoki.CKF_DECRYPT, "decrypt"},
+		{cryptoki.CKF_DERIVE, "derive"},
 	} {
 		if flags&use.flag != 0 {
 			names = append(names, use.name)

@@ -34,7 +34,8 @@ func (s *suite) proveRSA(t *testing.T, k *testKey, m cryptoki.MechanismType, use
 	case m == cryptoki.CKM_RSA_PKCS:
 		for _, length := range []int{0, 1, 48, public.Size() - 11} {
 			message := random(length)
-			ciphertext, err := rsa.EncryptPKCS1v15(rand.Reader, public, message) //nolint:staticcheck // what applications still do
+			//lint:ignore SA1019 it is what applications still do
+			ciphertext, err := rsa.EncryptPKCS1v15(rand.Reader, public, message)
 			if err != nil {
 				t.Fatal(err)
 			}
