@@ -217,7 +217,7 @@ var rows = []row{
 	}},
 	{name: "create with an attribute of another class", call: func(m *module, k keys) error {
 		return create(m, attribute(pkcs11.CKA_CLASS, pkcs11.CKO_DATA), attribute(pkcs11.CKA_VALUE, []byte("x")), attribute(pkcs11.CKA_MODULUS, []byte{1}))
-	}},
+	}, standard: pkcs11.CKR_TEMPLATE_INCONSISTENT, why: "4.1.1: the standard describes the attribute, so it is valid, but it does not go with the class; SoftHSM says ATTRIBUTE_TYPE_INVALID"},
 	{name: "generate AES of 17 bytes", call: func(m *module, k keys) error {
 		return generate(m, pkcs11.CKM_AES_KEY_GEN, attribute(pkcs11.CKA_VALUE_LEN, 17))
 	}},
