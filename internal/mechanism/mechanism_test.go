@@ -393,6 +393,33 @@ func TestNext(t *testing.T) {
 	}
 }
 
+func TestCounterFits(t *testing.T) {
+	for _, test := range []struct {
+		bits   uint64
+		last   byte
+		length int
+		want   bool
+	}{
+		{2, 1, 48, true},
+		{2, 1, 49, false},
+		{2, 0, 64, true},
+		{2, 0, 65, false},
+		{2, 0xfd, 48, true},
+		{8, 0xff, 16, true},
+		{8, 0xff, 17, false},
+		{128, 0xff, 1 << 30, true},
+		{0, 0, 0, false},
+		{129, 0, 0, false},
+		{8, 0, -1, false},
+		{8, 0xff, 0, true},
+	} {
+		p := cryptoki.CTRParams{CounterBits: test.bits, CounterBlock: [16]byte{15: test.last}}
+		if got := CounterFits(p, test.length); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
+
 func TestTokenTable(t *testing.T) {
 	find := func(table []Entry, m cryptoki.MechanismType) Entry {
 		for _, e := range table {

@@ -201,3 +201,24 @@ func TestStandardLibraryAgrees(t *testing.T) {
 		t.Error("EdDSA")
 	}
 }
+
+// TestConcurrentUse: one loaded key serves all calls. Run with -race it says more.
+func TestConcurrentUse(t *testing.T) {
+	for _, test := range signatures() {
+		p := test.key(t)
+		private, public := load(t, p.private), load(t, p.public)
+		var group sync.WaitGroup
+		for range 4 {
+			group.Go(func() {
+				signature, err := private.Sign(test.m, test.data)
+				if err == nil {
+					err = public.Verify(test.m, test.data, signature)
+				}
+				if err != nil {
+					t.Errorf("%v: %v", test.m.Type, err)
+				}
+			})
+		}
+		group.Wait()
+	}
+}
