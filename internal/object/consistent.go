@@ -30,14 +30,27 @@ func consistent(purpose Purpose, c classes, as cryptoki.Attributes) error {
 		return nil
 	}
 	keyType, _ := as.KeyType()
+	var err error
 	switch familyOf(keyType) {
 	case rsa:
-		return consistentRSA(c, as)
+		err = consistentRSA(c, as)
 	case ec:
-		return consistentEC(purpose, c, keyType, as)
+		err = consistentEC(purpose, c, keyType, as)
 	default:
 		return consistentSecret(purpose, keyType, as)
 	}
+	if err != nil {
+		return err
+	}
+	// A private EC key without a point says nothing of its public half here; Complete writes it when it is known.
+	given, own := as.Bytes(cryptoki.CKA_PUBLIC_KEY_INFO), []byte(nil)
+	if len(given) > 0 {
+		own = publicKeyInfo(as)
+	}
+	if own != nil && !bytes.Equal(given, own) {
+		return invalid(cryptoki.CKA_PUBLIC_KEY_INFO, "of another key")
+	}
+	return nil
 }
 
 // consistentCertificate reads no certificate: Java's keytool writes CKA_SERIAL_NUMBER without its DER header, and what

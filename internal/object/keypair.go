@@ -83,8 +83,8 @@ func completeHalf(half, other, generated cryptoki.Attributes) cryptoki.Attribute
 		}
 		merged.Set(cryptoki.Bytes(cryptoki.CKA_ID, bytes.Clone(id)))
 	}
-	if len(merged.Bytes(cryptoki.CKA_PUBLIC_KEY_INFO)) == 0 {
-		merged.Set(cryptoki.Bytes(cryptoki.CKA_PUBLIC_KEY_INFO, publicKeyInfo(merged)))
+	if info := publicKeyInfo(merged); info != nil {
+		merged.Set(cryptoki.Bytes(cryptoki.CKA_PUBLIC_KEY_INFO, info))
 	}
 	return merged
 }

@@ -215,6 +215,8 @@ func TestCreateRefuses(t *testing.T) {
 		{"RSA bits", with(rsaPublic, u(cryptoki.CKA_MODULUS_BITS, 2048)), cryptoki.CKR_OK},
 		{"RSA other bits", with(rsaPublic, u(cryptoki.CKA_MODULUS_BITS, 2047)), cryptoki.CKR_TEMPLATE_INCONSISTENT},
 
+		{"public key info of another key", with(ecPublic, y(cryptoki.CKA_PUBLIC_KEY_INFO, publicKeyInfo(rsaPublic))), cryptoki.CKR_ATTRIBUTE_VALUE_INVALID},
+		{"public key info", with(rsaPrivate, y(cryptoki.CKA_PUBLIC_KEY_INFO, publicKeyInfo(rsaPublic))), cryptoki.CKR_OK},
 		{"EC without point", without(ecPublic, cryptoki.CKA_EC_POINT), cryptoki.CKR_TEMPLATE_INCOMPLETE},
 		{"EC without curve", without(ecPrivate, cryptoki.CKA_EC_PARAMS), cryptoki.CKR_TEMPLATE_INCOMPLETE},
 		{"EC raw point", replace(ecPublic, y(cryptoki.CKA_EC_POINT, point)), cryptoki.CKR_OK},
