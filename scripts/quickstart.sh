@@ -121,7 +121,7 @@ start() {
 	make_token
 	say "3. A P-256 key, made by pkcs11-tool through $module"
 	tool --list-objects --type privkey 2>/dev/null | grep -q 'label: *web$' ||
-		tool --keypairgen --key-type EC:prime256v1 --label web --id 01 --usage-sign 2>/dev/null
+		tool --keypairgen --key-type EC:prime256v1 --label web --id 01 --usage-sign >/dev/null 2>&1
 	tool --list-objects 2>/dev/null
 	say "4. A certificate, made by OpenSSL with that key"
 	[ -f "$home/web.crt" ] ||
