@@ -41,7 +41,7 @@ func (p *Provider) Check(ctx context.Context) ([]provider.CheckResult, error) {
 	err = p.library.alone(ctx, func() error {
 		l := p.library
 		if l.running && !l.ours {
-			return fault.New(fault.Conflict, "another part of this process has initialised the library; crypto11 cannot have it for itself")
+			return fault.New(fault.FunctionFailed, "another part of this process has initialised the library; crypto11 cannot have it for itself")
 		}
 		if l.running {
 			_ = l.client.Finalize()

@@ -53,7 +53,7 @@ func TestSharedWithCrypto11(t *testing.T) {
 		t.Error(err)
 	}
 	// The library is not ours alone, so a check has to be refused.
-	if _, err := p.Check(t.Context()); !fault.Is(err, fault.Conflict) {
+	if _, err := p.Check(t.Context()); !fault.Is(err, fault.FunctionFailed) {
 		t.Errorf("Check: %v", err)
 	}
 	if err := token.Close(); err != nil {

@@ -21,36 +21,46 @@ func (p *Provider) Destroy(ctx context.Context, reference provider.Reference) er
 	_, err = do(ctx, p, operation, func(_ context.Context, s *session) (struct{}, error) {
 		var none struct{}
 		s.forget(reference.Ref)
-		if r.Class == cryptoki.CKO_PRIVATE_KEY {
+		// Which key is meant must be clear before anything is destroyed.
+		handle, err := s.locate(r)
+		gone := errors.Is(err, errGone)
+		if err != nil && !gone {
+			return none, err
+		}
+		if r.Class == cryptoki.CKO_PRIVATE_KEY && (!gone || len(r.Public) > 0) {
 			// The public half first: while the private one is there a repeated call still finds its way.
-			halves, err := s.find(r.match(cryptoki.CKO_PUBLIC_KEY)...)
-			if err != nil {
+			if err := s.destroyHalves(r); err != nil {
 				return none, err
 			}
-			for _, half := range halves {
-				has, err := s.read(half, publicTypes...)
-				if err != nil {
-					return none, err
-				}
-				public, _ := normalize(r.KeyType, has)
-				if len(r.Public) > 0 && !bytes.Equal(fingerprint(public), r.Public) {
-					continue
-				}
-				if err := s.destroy(half); err != nil {
-					return none, err
-				}
-			}
 		}
-		handle, err := s.locate(r)
-		if errors.Is(err, errGone) {
+		if gone {
 			return none, nil
-		}
-		if err != nil {
-			return none, err
 		}
 		return none, s.destroy(handle)
 	})
 	return err
+}
+
+// destroyHalves destroys the public keys that belong to a reference.
+func (s *session) destroyHalves(r reference) error {
+	halves, err := s.find(r.match(cryptoki.CKO_PUBLIC_KEY)...)
+	if err != nil {
+		return err
+	}
+	for _, half := range halves {
+		has, err := s.read(half, publicTypes...)
+		if err != nil {
+			return err
+		}
+		public, _ := normalize(r.KeyType, has)
+		if len(r.Public) > 0 && !bytes.Equal(fingerprint(public), r.Public) {
+			continue
+		}
+		if err := s.destroy(half); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // destroy destroys an object; one that is gone already is no error.

@@ -55,7 +55,7 @@ func (p *Provider) Import(ctx context.Context, identity provider.Identity, attri
 			return none, err
 		}
 		if public != nil && !bytes.Equal(fingerprint(public), fingerprint(made.Public)) {
-			return none, fault.New(fault.Conflict, "the HSM has another key with this CKA_ID; destroy it there first")
+			return none, fault.New(fault.FunctionFailed, "the HSM has another key with this CKA_ID; destroy it there first")
 		}
 		return *made, nil
 	})

@@ -125,8 +125,9 @@ func (s *session) locate(r reference) (pkcs11.ObjectHandle, error) {
 }
 
 var (
-	errGone      = fault.New(fault.KeyHandleInvalid, "the key is no longer in the HSM; it was destroyed there or the token was initialised anew")
-	errAmbiguous = fault.New(fault.Conflict, "the HSM has more than one key with this CKA_ID and no way to tell them apart; give them different CKA_IDs or labels with the HSM's own tool")
+	errGone = fault.New(fault.KeyHandleInvalid, "the key is no longer in the HSM; it was destroyed there or the token was initialised anew")
+	// No fault.Conflict: trying again does not help.
+	errAmbiguous = fault.New(fault.FunctionFailed, "the HSM has more than one key with this CKA_ID and no way to tell them apart; give them different CKA_IDs or labels with the HSM's own tool")
 )
 
 // publicOf returns the public half of a private key: its own attributes where the library shows them, or those of the

@@ -112,10 +112,30 @@ func (s *suite) testImport(t *testing.T) {
 			}
 		})
 	}
+	if s.can(rsaRecipe(2048)) {
+		t.Run("RSA without its primes", func(t *testing.T) { s.importWithoutPrimes(t, importer) })
+	}
 	if s.can(aesRecipe(32)) {
 		t.Run("AES", func(t *testing.T) { s.proveAES(t, s.secret(t, aesRecipe(32)), s.oneOf(cryptoki.CKK_AES)) })
 	}
 	s.refuseImports(t, importer)
+}
+
+// importWithoutPrimes brings in an RSA key with no more than the standard demands: it works, or it is refused at once.
+func (s *suite) importWithoutPrimes(t *testing.T, importer provider.Importer) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret, _ := secretsOf(t, key)
+	attributes := append(common(cryptoki.CKO_PRIVATE_KEY, cryptoki.CKK_RSA, "no primes", false), secret[:3]...)
+	identity := s.identity()
+	generated, err := importer.Import(s.ctx(t), identity, attributes)
+	if err != nil {
+		wants(t, err, fault.TemplateIncomplete)
+		return
+	}
+	s.proveKey(t, s.open(t, identity, generated, attributes), cryptoki.CKK_RSA)
 }
 
 // oneOf returns a mechanism that keys of a type can be used with.

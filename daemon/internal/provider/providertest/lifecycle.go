@@ -96,6 +96,22 @@ func sameAttributes(a, b cryptoki.Attributes) bool {
 	return true
 }
 
+// testSession asks for a key that lives as long as a session: only software makes such.
+func (s *suite) testSession(t *testing.T) {
+	request := s.anyRecipe(t).request()
+	request.Identity = s.identity()
+	request.Identity.Session = true
+	generated, err := s.provider.Generate(s.ctx(t), request)
+	if s.capabilities.Keeps {
+		wants(t, err, fault.FunctionNotSupported)
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.open(t, request.Identity, generated, request.Private)
+}
+
 // testReferences looks for keys by references that are not theirs.
 func (s *suite) testReferences(t *testing.T) {
 	k := s.shared(t, s.anyRecipe(t))

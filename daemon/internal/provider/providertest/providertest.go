@@ -39,6 +39,7 @@ func Run(t *testing.T, subject Subject) {
 	t.Run("import", s.testImport)
 	t.Run("export", s.testExport)
 	t.Run("idempotent generate", s.testIdempotent)
+	t.Run("session keys", s.testSession)
 	t.Run("references", s.testReferences)
 	t.Run("reopen", s.testReopen)
 	t.Run("list", s.testList)
