@@ -358,8 +358,12 @@ func TestFind(t *testing.T) {
 func TestCacheSeesOthers(t *testing.T) {
 	h := start(t)
 	s, other := h.user(), newHost(t, h.d, "").user()
+	began := time.Now()
 	h.wantRPCs(1, func() { find(t, s, label("new")) })
-	h.wantRPCs(0, func() { find(t, s, label("new")) })
+	// On a machine that is too busy the confirmation is rightly too old already.
+	if n := h.rpcs(func() { find(t, s, label("new")) }); n != 0 && time.Since(began) < 50*time.Millisecond {
+		t.Errorf("%d calls for what was asked a moment ago", n)
+	}
 	time.Sleep(60 * time.Millisecond)
 	object, err := other.CreateObject(data("x", token, label("new")))
 	h.must(err)
@@ -391,7 +395,8 @@ func TestOwnChangesNeedNoListing(t *testing.T) {
 	h := start(t)
 	s := h.user()
 	find(t, s)
-	h.wantRPCs(3, func() {
+	began := time.Now()
+	n := h.rpcs(func() {
 		object, err := s.CreateObject(data("x", token, label("mine")))
 		h.must(err)
 		if found := find(t, s, label("mine")); !slices.Equal(found, []uint64{object}) {
@@ -406,4 +411,7 @@ func TestOwnChangesNeedNoListing(t *testing.T) {
 			t.Errorf("found %v", found)
 		}
 	})
+	if n != 3 && time.Since(began) < 50*time.Millisecond {
+		t.Errorf("%d calls to the daemon, want 3", n)
+	}
 }
