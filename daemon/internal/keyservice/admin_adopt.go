@@ -3,6 +3,7 @@ package keyservice
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -173,7 +174,11 @@ func adoptable(b *backend, found provider.Found) ([]draft, error) {
 		if !ok {
 			return nil, fault.New(fault.FunctionFailed, "provider %s lists %q without its class; look at the key there", b.name, found.Name)
 		}
-		d := draft{role: fmt.Sprintf("adopt %s %s %d", b.name, found.Name, i), attributes: settled(attributes, class)}
+		complete, err := settled(attributes, class)
+		if err != nil {
+			return nil, fault.New(fault.From(err).Kind, "provider %s describes %q in a way that makes no object: %w; look at the key there", b.name, found.Name, err)
+		}
+		d := draft{role: fmt.Sprintf("adopt %s %s %d", b.name, found.Name, i), attributes: complete}
 		if holdsSecret(d.attributes) {
 			if referenced {
 				return nil, fault.New(fault.FunctionFailed, "provider %s lists %q as two keys; look at the key there", b.name, found.Name)
@@ -198,25 +203,67 @@ func adoptable(b *backend, found provider.Found) ([]draft, error) {
 	return drafts, nil
 }
 
-// settled gives a foreign object what ours always have, and takes out what is not the provider's to say.
-func settled(attributes cryptoki.Attributes, class cryptoki.ObjectClass) cryptoki.Attributes {
+// material are the attributes that say what the key is, facts those that say where it comes from: an application could
+// give neither for a key that it does not know the value of, a provider may.
+var (
+	material = []cryptoki.AttributeType{
+		cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT,
+	}
+	facts = []cryptoki.AttributeType{
+		cryptoki.CKA_MODULUS_BITS, cryptoki.CKA_VALUE_LEN, cryptoki.CKA_LOCAL, cryptoki.CKA_KEY_GEN_MECHANISM,
+		cryptoki.CKA_ALWAYS_SENSITIVE, cryptoki.CKA_NEVER_EXTRACTABLE,
+	}
+)
+
+// settled gives a foreign object all that ours have, with the defaults of the standard where the provider says nothing,
+// and takes out what is not the provider's to say.
+func settled(attributes cryptoki.Attributes, class cryptoki.ObjectClass) (cryptoki.Attributes, error) {
 	open, secret := object.Split(attributes.Clone())
 	wipe(secret)
-	open.Remove(cryptoki.CKA_UNIQUE_ID)
 	open.Set(cryptoki.Bool(cryptoki.CKA_TOKEN, true))
-	private := class == cryptoki.CKO_PRIVATE_KEY || class == cryptoki.CKO_SECRET_KEY
-	defaults := cryptoki.Attributes{
-		cryptoki.Bool(cryptoki.CKA_PRIVATE, private), cryptoki.Bool(cryptoki.CKA_MODIFIABLE, true),
-		cryptoki.Bool(cryptoki.CKA_COPYABLE, true), cryptoki.Bool(cryptoki.CKA_DESTROYABLE, true),
-		cryptoki.String(cryptoki.CKA_LABEL, ""),
-	}
-	if private {
-		defaults = append(defaults, cryptoki.Bool(cryptoki.CKA_SENSITIVE, true), cryptoki.Bool(cryptoki.CKA_EXTRACTABLE, false))
-	}
-	for _, d := range defaults {
-		if !open.Has(d.Type) {
-			open.Set(d)
+	if class == cryptoki.CKO_CERTIFICATE {
+		if err := fillCertificate(&open); err != nil {
+			return nil, err
 		}
 	}
-	return open
+	purpose := object.Create
+	if class == cryptoki.CKO_PRIVATE_KEY || class == cryptoki.CKO_SECRET_KEY {
+		purpose = object.Unwrap
+	}
+	var template, told cryptoki.Attributes
+	for _, a := range open {
+		switch {
+		case a.Type == cryptoki.CKA_UNIQUE_ID || a.Type == cryptoki.CKA_PUBLIC_KEY_INFO || !object.Known(a.Type):
+		case slices.Contains(facts, a.Type) || purpose == object.Unwrap && slices.Contains(material, a.Type):
+			told = append(told, a)
+		default:
+			template = append(template, a)
+		}
+	}
+	complete, err := object.New(purpose, 0, template)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range told {
+		complete.Set(a)
+	}
+	return complete, nil
+}
+
+// fillCertificate adds what an application finds a certificate by, where the provider does not tell it.
+func fillCertificate(attributes *cryptoki.Attributes) error {
+	parsed, err := x509.ParseCertificate(attributes.Bytes(cryptoki.CKA_VALUE))
+	if err != nil {
+		return fault.New(fault.FunctionFailed, "the value is no X.509 certificate: %w", err)
+	}
+	own, err := certificateAttributes(parsed)
+	if err != nil {
+		return err
+	}
+	for _, a := range append(own, cryptoki.Bytes(cryptoki.CKA_ID, defaultID(parsed))) {
+		if len(attributes.Bytes(a.Type)) == 0 {
+			attributes.Set(a)
+		}
+	}
+	return nil
 }

@@ -39,18 +39,11 @@ func (s *Service) ImportCertificate(ctx context.Context, call Call, certificate 
 	if certificate.Label != "" {
 		label = certificate.Label
 	}
-	serial, err := asn1.Marshal(parsed.SerialNumber)
+	template, err := certificateAttributes(parsed)
 	if err != nil {
-		return KeySummary{}, fault.New(fault.InvalidInput, "the certificate's serial number cannot be encoded: %w; issue another certificate", err)
+		return KeySummary{}, err
 	}
-	attributes, err := object.New(object.Create, 0, append(tokenTemplate(label, id, false),
-		cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_CERTIFICATE),
-		cryptoki.Ulong(cryptoki.CKA_CERTIFICATE_TYPE, cryptoki.CKC_X_509),
-		cryptoki.Bytes(cryptoki.CKA_VALUE, parsed.Raw),
-		cryptoki.Bytes(cryptoki.CKA_SUBJECT, parsed.RawSubject),
-		cryptoki.Bytes(cryptoki.CKA_ISSUER, parsed.RawIssuer),
-		cryptoki.Bytes(cryptoki.CKA_SERIAL_NUMBER, serial),
-	))
+	attributes, err := object.New(object.Create, 0, append(template, tokenTemplate(label, id, false)...))
 	if err != nil {
 		return KeySummary{}, err
 	}
@@ -68,6 +61,22 @@ func (s *Service) ImportCertificate(ctx context.Context, call Call, certificate 
 		return KeySummary{}, err
 	}
 	return s.summaryOf(ctx, a, born[0])
+}
+
+// certificateAttributes are what follows from a certificate itself.
+func certificateAttributes(certificate *x509.Certificate) (cryptoki.Attributes, error) {
+	serial, err := asn1.Marshal(certificate.SerialNumber)
+	if err != nil {
+		return nil, fault.New(fault.InvalidInput, "the certificate's serial number cannot be encoded: %w; issue another certificate", err)
+	}
+	return cryptoki.Attributes{
+		cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_CERTIFICATE),
+		cryptoki.Ulong(cryptoki.CKA_CERTIFICATE_TYPE, cryptoki.CKC_X_509),
+		cryptoki.Bytes(cryptoki.CKA_VALUE, certificate.Raw),
+		cryptoki.Bytes(cryptoki.CKA_SUBJECT, certificate.RawSubject),
+		cryptoki.Bytes(cryptoki.CKA_ISSUER, certificate.RawIssuer),
+		cryptoki.Bytes(cryptoki.CKA_SERIAL_NUMBER, serial),
+	}, nil
 }
 
 // matching returns CKA_ID and label of the key that a certificate is for; without one the id that such a key will get,

@@ -399,6 +399,15 @@ func TestAdoptKeys(t *testing.T) {
 		cryptoki.Bytes(cryptoki.CKA_VALUE, der), cryptoki.String(cryptoki.CKA_LABEL, "cert"),
 	}}})
 
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	ok(t, err)
+	modulus, _, err := softkey.PrivateAttributes(rsaKey)
+	ok(t, err)
+	f.vault.found = append(f.vault.found, provider.Found{Name: "rsa", Ref: []byte("rsa"), Objects: []cryptoki.Attributes{
+		append(cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PRIVATE_KEY), cryptoki.String(cryptoki.CKA_LABEL, "rsa")}, modulus...),
+		append(cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), cryptoki.String(cryptoki.CKA_LABEL, "rsa")}, modulus...),
+	}})
+
 	call := f.as("t")
 	for range 2 {
 		adopted, known, err := f.AdoptKeys(f.ctx, call, keyservice.Adoption{References: []string{"old-1"}})
@@ -411,13 +420,18 @@ func TestAdoptKeys(t *testing.T) {
 	}
 	adopted, known, err := f.AdoptKeys(f.ctx, f.as("t"), keyservice.Adoption{All: true})
 	ok(t, err)
-	if len(adopted) != 3 || len(known) != 1 || known[0] != "old-1" || adopted[1].Label != "old-2 public" {
+	if len(adopted) != 5 || len(known) != 1 || known[0] != "old-1" || adopted[1].Label != "old-2 public" {
 		t.Fatalf("%+v, known %v", adopted, known)
 	}
 	adopted, known, err = f.AdoptKeys(f.ctx, f.as("t"), keyservice.Adoption{All: true})
 	ok(t, err)
-	if len(adopted) != 0 || len(known) != 3 {
+	if len(adopted) != 0 || len(known) != 4 {
 		t.Fatalf("again: %+v, known %v", adopted, known)
+	}
+	pair, err := f.GetKey(f.ctx, f.as("t"), "rsa")
+	ok(t, err)
+	if len(pair) != 2 || len(pair[0].KeyID) != 20 || !pair[1].Attributes.Has(cryptoki.CKA_MODULUS_BITS) {
+		t.Errorf("%d objects of the RSA key", len(pair))
 	}
 	// It signs, for applications as well.
 	objects, err := f.GetKey(f.ctx, f.as("t"), "old-1")
@@ -426,6 +440,17 @@ func TestAdoptKeys(t *testing.T) {
 	signature, _, err := f.Sign(f.ctx, user, keyservice.KeyRef{Object: objects[0].ID}, cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}, digest, false)
 	ok(t, err)
 	verify(t, keyservice.Object{Attributes: objects[1].Attributes}, cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}, digest, signature)
+	for _, o := range objects {
+		// pkcs11-tool and libp11 read these; an object that lacks one is of no use to them.
+		for _, needed := range []cryptoki.AttributeType{cryptoki.CKA_EC_POINT, cryptoki.CKA_MODIFIABLE, cryptoki.CKA_DESTROYABLE, cryptoki.CKA_LOCAL} {
+			if !o.Attributes.Has(needed) {
+				t.Errorf("an adopted %v has no %v", o.Class, needed)
+			}
+		}
+	}
+	if !objects[0].Attributes.Has(cryptoki.CKA_ALWAYS_AUTHENTICATE) {
+		t.Error("an adopted private key has no CKA_ALWAYS_AUTHENTICATE")
+	}
 	if objects[0].Attributes.Bool(cryptoki.CKA_EXTRACTABLE) || !objects[0].Attributes.Bool(cryptoki.CKA_PRIVATE) {
 		t.Error("an adopted key is not protected")
 	}
