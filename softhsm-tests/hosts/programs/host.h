@@ -77,7 +77,7 @@ static inline void join(pid_t child)
 				FAIL("child %d ended with status 0x%x", child, status);
 			return;
 		}
-		usleep(10000);
+		usleep(i < 100 ? 100 : 10000);
 	}
 	kill(child, SIGKILL);
 	FAIL("child %d hangs", child);

@@ -7,6 +7,19 @@
 
 static CK_FUNCTION_LIST_3_2 *f;
 
+/* The parent's image is at rest: its handlers of faults are gone, and what the host had is back. */
+static void handlers_are_the_hosts(void)
+{
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGPIPE, SIGURG};
+
+	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+		struct sigaction action;
+
+		CHECK(sigaction(faults[i], NULL, &action) == 0);
+		CHECK(action.sa_handler == SIG_DFL);
+	}
+}
+
 static void end_with(int how)
 {
 	CK_ULONG count = 0;
@@ -48,8 +61,10 @@ static void *fork_here(void *unused)
 		pid_t child = fork();
 
 		CHECK(child >= 0);
-		if (child == 0)
+		if (child == 0) {
+			handlers_are_the_hosts();
 			end_with(how);
+		}
 		for (int i = 0; waitpid(child, &status, WNOHANG) == 0; i++) {
 			if (i == 2000) {
 				kill(child, SIGKILL);
@@ -64,6 +79,47 @@ static void *fork_here(void *unused)
 	return NULL;
 }
 
+static atomic_bool done;
+
+static void *pass_through(void *unused)
+{
+	CK_INFO info;
+
+	(void)unused;
+	f->C_GetInfo(&info);
+	return NULL;
+}
+
+/* Threads that come, call once and go: a child may be born while one of them holds a lock of Go's runtime. */
+static void *churn(void *unused)
+{
+	pthread_t thread;
+
+	while (!atomic_load(&done)) {
+		CHECK(pthread_create(&thread, NULL, pass_through, NULL) == 0);
+		CHECK(pthread_join(thread, NULL) == 0);
+	}
+	return unused;
+}
+
+static void fork_in_churn(void)
+{
+	pthread_t threads[4];
+
+	for (int i = 0; i < 4; i++)
+		CHECK(pthread_create(&threads[i], NULL, churn, NULL) == 0);
+	for (int i = 0; i < 300; i++) {
+		pid_t child = fork();
+
+		if (child == 0)
+			end_with(2);
+		join(child);
+	}
+	atomic_store(&done, true);
+	for (int i = 0; i < 4; i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t thread;
@@ -76,6 +132,7 @@ int main(int argc, char **argv)
 	/* A thread that has never called the module. */
 	CHECK(pthread_create(&thread, NULL, fork_here, NULL) == 0);
 	CHECK(pthread_join(thread, NULL) == 0);
+	fork_in_churn();
 	EXPECT(f->C_Finalize(NULL), CKR_OK);
 	fork_here(NULL);
 	return 0;
