@@ -17,6 +17,7 @@ func (m *Module) InitToken(id uint64, pin []byte, label string) error {
 	if all, _ := found.token.Sessions(); all > 0 {
 		return cryptoki.CKR_SESSION_EXISTS
 	}
+	found.token.ForgetPINs()
 	ctx, cancel := m.client.Call()
 	defer cancel()
 	answer, err := m.client.Tokens.InitToken(ctx, &anyhsmv1.InitTokenRequest{

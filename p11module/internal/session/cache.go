@@ -16,8 +16,8 @@ const (
 	// recent is how young a confirmation must be for "no such object" to be believed: another program may just have
 	// made it.
 	recent = 50 * time.Millisecond
-	// tries bounds how often one call lists objects anew because logins or changes overtook the listing.
-	tries = 4
+	// tries bounds how often one call waits for a listing: of others, and its own, which a login may make worthless.
+	tries = 16
 )
 
 // cache holds the token's objects that the present login may see, all attributes along. The daemon's answers carry the
@@ -32,6 +32,9 @@ type cache struct {
 	revision uint64
 	// confirmed is when the daemon last said that the index is right; zero if it is known to be stale.
 	confirmed time.Time
+	// listed is when the listing began that was taken last. Who asked before then has in it all that was there when he
+	// asked, even if more has changed since and the cache is stale for the next one.
+	listed time.Time
 	// newest is the highest revision that an answer told, and when it came: a listing that began later has no lower one.
 	newest   uint64
 	newestAt time.Time
@@ -56,7 +59,29 @@ func (c *cache) drop() {
 	defer c.mu.Unlock()
 	c.epoch++
 	c.index = newIndex()
-	c.loaded, c.revision, c.confirmed, c.newest = false, 0, time.Time{}, 0
+	c.loaded, c.revision, c.newest = false, 0, 0
+	c.confirmed, c.listed = time.Time{}, time.Time{}
+}
+
+// listing returns what is cached and since when that was right; only a whole listing is worth anything.
+func (c *cache) listing() (index, uint64, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded {
+		return newIndex(), 0, time.Time{}
+	}
+	return c.index, c.revision, c.confirmed
+}
+
+// restore puts a listing back that drop has taken away meanwhile.
+func (c *cache) restore(i index, revision uint64, confirmed time.Time) {
+	c.drop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if revision > 0 {
+		c.index, c.loaded, c.revision, c.confirmed = i, true, revision, confirmed
+		c.newest, c.newestAt = revision, confirmed
+	}
 }
 
 // markStale makes the next look ask.
@@ -108,7 +133,10 @@ func (c *cache) apply(at moment, revision uint64, put []*Object, removed ...uint
 		if c.loaded {
 			c.revision = revision
 		}
-		c.confirmed = at.start
+		// Somebody else's later change may have been told earlier.
+		if revision >= c.newest {
+			c.confirmed = at.start
+		}
 	case revision != c.revision:
 		c.confirmed = time.Time{}
 	}
@@ -124,10 +152,10 @@ func (c *cache) get(handle uint64) (*Object, time.Time) {
 // ensure makes the cache a whole listing that was right at most `age` ago.
 func (t *Token) ensure(ctx context.Context, age time.Duration) error {
 	c := &t.cache
-	since := time.Now().Add(-age)
-	for try := 0; ; try++ {
+	began := time.Now()
+	for range tries {
 		c.mu.Lock()
-		if c.loaded && (!c.confirmed.Before(since) || try == tries) {
+		if c.loaded && (!c.confirmed.Before(began.Add(-age)) || !c.listed.Before(began)) {
 			c.mu.Unlock()
 			return nil
 		}
@@ -141,7 +169,7 @@ func (t *Token) ensure(ctx context.Context, age time.Duration) error {
 			c.flight = nil
 			c.mu.Unlock()
 			close(running.done)
-			if fault.Is(running.err, fault.UserNotLoggedIn) && try < tries {
+			if fault.Is(running.err, fault.UserNotLoggedIn) {
 				// The ticket was refused and the login is forgotten: public objects can still be listed.
 				continue
 			}
@@ -156,10 +184,8 @@ func (t *Token) ensure(ctx context.Context, age time.Duration) error {
 				return cryptoki.CKR_DEVICE_ERROR
 			}
 		}
-		if try > 4*tries {
-			return cryptoki.CKR_DEVICE_ERROR
-		}
 	}
+	return fault.New(fault.DeviceError, "the objects could not be listed: logins and logouts came faster than listings; call again")
 }
 
 // list asks for all objects, or for what changed since the revision that the cache has, page by page.
@@ -171,7 +197,7 @@ func (t *Token) list(ctx context.Context) error {
 		since = c.revision
 	}
 	c.mu.Unlock()
-	var listing listing
+	var listing listed
 	page := ""
 	for {
 		answer, at, err := call(t, func(header *anyhsmv1.CallHeader) (*anyhsmv1.ListObjectsResponse, error) {
@@ -201,8 +227,8 @@ func (t *Token) list(ctx context.Context) error {
 	}
 }
 
-// listing is what ListObjects said.
-type listing struct {
+// listed is what ListObjects said.
+type listed struct {
 	at       moment
 	since    uint64
 	revision uint64
@@ -212,15 +238,15 @@ type listing struct {
 }
 
 // take replaces the cache with a listing or brings it up to date.
-func (c *cache) take(l listing) {
+func (c *cache) take(l listed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l.at.epoch != c.epoch || !l.complete && (!c.loaded || c.revision < l.since) {
 		return
 	}
 	if c.loaded && l.revision < c.revision && !c.newestAt.Before(l.at.start) {
-		// Our own change overtook the listing.
-		c.confirmed = time.Time{}
+		// Our own changes overtook the listing, one by one: the cache already is what the listing would make it.
+		c.listed, c.confirmed = l.at.start, time.Time{}
 		return
 	}
 	if l.complete {
@@ -232,7 +258,7 @@ func (c *cache) take(l listing) {
 	for _, handle := range l.removed {
 		c.index.remove(handle)
 	}
-	c.loaded, c.revision, c.confirmed = true, l.revision, l.at.start
+	c.loaded, c.revision, c.listed, c.confirmed = true, l.revision, l.at.start, l.at.start
 	switch {
 	case l.revision >= c.newest || c.newestAt.Before(l.at.start):
 		// A lower revision than one told before the listing began: the store was restored.

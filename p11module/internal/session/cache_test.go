@@ -21,8 +21,8 @@ func (c *cache) handles() []uint64 { return c.index.find(nil, nil, func(*Object)
 
 func (c *cache) now() moment { return moment{start: time.Now(), epoch: c.epoch} }
 
-func whole(at moment, revision uint64, objects ...*Object) listing {
-	return listing{at: at, revision: revision, complete: true, objects: objects}
+func whole(at moment, revision uint64, objects ...*Object) listed {
+	return listed{at: at, revision: revision, complete: true, objects: objects}
 }
 
 func TestOwnChangeBesideOthers(t *testing.T) {
@@ -37,7 +37,7 @@ func TestOwnChangeBesideOthers(t *testing.T) {
 	if c.revision != 6 || !c.confirmed.IsZero() || !slices.Equal(c.handles(), []uint64{1, 2, 3}) {
 		t.Errorf("revision %d, confirmed %v, objects %v", c.revision, c.confirmed, c.handles())
 	}
-	c.take(listing{at: c.now(), since: 6, revision: 8, objects: []*Object{stored(3, "c")}, removed: []uint64{1}})
+	c.take(listed{at: c.now(), since: 6, revision: 8, objects: []*Object{stored(3, "c")}, removed: []uint64{1}})
 	if c.revision != 8 || c.confirmed.IsZero() || !slices.Equal(c.handles(), []uint64{2, 3}) {
 		t.Errorf("revision %d, confirmed %v, objects %v", c.revision, c.confirmed, c.handles())
 	}

@@ -15,6 +15,7 @@ type login struct {
 	user     cryptoki.UserType
 	ticket   []byte
 	lifetime time.Duration
+	seal     pinSeal
 	// generation counts logins and logouts, so that an answer that arrives late is not taken for a newer login's.
 	generation uint64
 	stopTimer  func() bool
@@ -59,9 +60,13 @@ func (t *Token) logIn(user cryptoki.UserType, pin []byte) error {
 	if err != nil {
 		return err
 	}
+	if t.resume(user, pin) {
+		return nil
+	}
 	answer, err := t.askLogin(user, pin)
 	if err != nil {
 		// The tries that are left show in the token's flags.
+		t.ForgetPINs()
 		t.changed()
 		return err
 	}
@@ -76,7 +81,7 @@ func (t *Token) logIn(user cryptoki.UserType, pin []byte) error {
 		return cryptoki.CKR_SESSION_CLOSED
 	}
 	t.login = login{
-		in: true, user: user, ticket: answer.GetTicket(), generation: t.login.generation + 1,
+		in: true, user: user, ticket: answer.GetTicket(), seal: sealPIN(pin), generation: t.login.generation + 1,
 		lifetime: time.Duration(min(answer.GetLifetimeSeconds(), 1<<31)) * time.Second,
 	}
 	t.scheduleRenewal()

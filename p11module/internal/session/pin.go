@@ -15,6 +15,7 @@ func (s *Session) InitPIN(pin []byte) error {
 	_, err := read(s.token, func(header *anyhsmv1.CallHeader) (*anyhsmv1.InitPinResponse, error) {
 		return s.token.client.Tokens.InitPin(ctx, &anyhsmv1.InitPinRequest{Header: header, Pin: pin})
 	})
+	s.token.ForgetPINs()
 	s.token.changed()
 	return s.remember(err)
 }
@@ -29,6 +30,7 @@ func (s *Session) SetPIN(old, pin []byte) error {
 	_, err := read(s.token, func(header *anyhsmv1.CallHeader) (*anyhsmv1.SetPinResponse, error) {
 		return s.token.client.Tokens.SetPin(ctx, &anyhsmv1.SetPinRequest{Header: header, OldPin: old, NewPin: pin})
 	})
+	s.token.ForgetPINs()
 	s.token.changed()
 	return s.remember(err)
 }

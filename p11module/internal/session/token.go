@@ -37,6 +37,8 @@ type Token struct {
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
 	login    login
+	// parked is the login that the last session's end left for a moment.
+	parked *parked
 	// held are the session objects of all sessions.
 	held       index
 	nextHandle uint64
@@ -57,6 +59,7 @@ func NewToken(client *daemonclient.Client, slot uint64, facts *Facts, changed fu
 func (t *Token) Update(facts *Facts) {
 	old := t.facts.Swap(facts)
 	if old.UID != facts.UID {
+		t.ForgetPINs()
 		t.forgetLogin()
 		t.cache.drop()
 	}
@@ -99,6 +102,9 @@ func (t *Token) Close(s *Session) error {
 	delete(t.sessions, s)
 	t.held.removeIf(func(o *Object) bool { return o.owner == s })
 	last := len(t.sessions) == 0
+	if last {
+		t.park()
+	}
 	t.mu.Unlock()
 	s.end()
 	if last {
