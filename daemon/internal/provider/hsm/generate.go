@@ -66,7 +66,7 @@ func (p *Provider) Generate(ctx context.Context, request provider.GenerateReques
 			} else {
 				_, err = s.GenerateKey(s.handle, mechanism, private)
 			}
-			if passing(err) && attempt < generateAttempts && ctx.Err() == nil {
+			if passing(err) && attempt < makeAttempts && ctx.Err() == nil {
 				continue
 			}
 			if err != nil {
@@ -94,15 +94,6 @@ func (s *session) fresh(r reference, half pkcs11.ObjectHandle) (provider.Generat
 	}
 	made.Ref = r.encode()
 	return made, nil
-}
-
-// generateAttempts is how often a key is tried to be made.
-const generateAttempts = 5
-
-// passing tells errors that the next attempt may not meet. SoftHSM answers with them about once in a hundred times when
-// another session looks for objects while it makes one; what it has made until then is swept away before the next.
-func passing(err error) bool {
-	return is(err, cryptoki.CKR_GENERAL_ERROR, cryptoki.CKR_FUNCTION_FAILED, cryptoki.CKR_TEMPLATE_INCONSISTENT, cryptoki.CKR_OBJECT_HANDLE_INVALID)
 }
 
 func generated(made *provider.Generated) provider.Generated {

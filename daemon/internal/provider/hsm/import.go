@@ -37,21 +37,29 @@ func (p *Provider) Import(ctx context.Context, identity provider.Identity, attri
 			}
 			if len(halves) == 0 {
 				with := append(public.Clone(), pick(attributes, cryptoki.CKA_LABEL)...)
-				if _, err := s.CreateObject(s.handle, template(p.publicTemplate(r, with)...)); err != nil {
+				if err := s.create(ctx, r, cryptoki.CKO_PUBLIC_KEY, p.publicTemplate(r, with)); err != nil {
 					return none, err
 				}
 			}
 		}
 		switch _, err := s.locate(r); {
 		case errors.Is(err, errGone):
-			if _, err := s.CreateObject(s.handle, template(p.keyTemplate(r, attributes, true)...)); err != nil {
+			if err := s.create(ctx, r, r.Class, p.keyTemplate(r, attributes, true)); err != nil {
 				return none, err
 			}
+			// SoftHSM does not always find at once what it has made, so it is not looked for.
+			if public != nil {
+				r.Public = fingerprint(public)
+			}
+			return provider.Generated{Ref: r.encode(), Public: public}, nil
 		case err != nil:
 			return none, err
 		}
 		made, err := s.made(r)
-		if err != nil || made == nil {
+		if err == nil && made == nil {
+			err = errGone
+		}
+		if err != nil {
 			return none, err
 		}
 		if public != nil && !bytes.Equal(fingerprint(public), fingerprint(made.Public)) {

@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"context"
 	"errors"
 
 	"github.com/miekg/pkcs11"
@@ -38,6 +39,35 @@ func (s *session) sweep(r reference) error {
 		return nil
 	}
 	return s.destroy(key)
+}
+
+// create makes an object of which there is none yet with this name and class. What a failed attempt has left goes before
+// the next one.
+func (s *session) create(ctx context.Context, r reference, class cryptoki.ObjectClass, attributes cryptoki.Attributes) error {
+	for attempt := 1; ; attempt++ {
+		_, err := s.CreateObject(s.handle, template(attributes...))
+		if !passing(err) || attempt == makeAttempts || ctx.Err() != nil {
+			return err
+		}
+		left, err := s.find(r.match(class)...)
+		if err != nil {
+			return err
+		}
+		for _, o := range left {
+			if err := s.destroy(o); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// makeAttempts is how often an object is tried to be made.
+const makeAttempts = 5
+
+// passing tells errors that the next attempt may not meet. SoftHSM answers with them about once in a hundred times when
+// another session looks for objects while it makes one; what it has made until then is swept away before the next.
+func passing(err error) bool {
+	return is(err, cryptoki.CKR_GENERAL_ERROR, cryptoki.CKR_FUNCTION_FAILED, cryptoki.CKR_TEMPLATE_INCONSISTENT, cryptoki.CKR_OBJECT_HANDLE_INVALID)
 }
 
 // whole tells whether a key that is there was generated to its end. A token sets CKA_LOCAL on a key that it generated;
