@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,6 +54,21 @@ func TestAdministration(t *testing.T) {
 	if next := <-waiting; len(next) != 1 || next[0].GetOperation() != "token.create" || next[0].GetDetail() != "late" || next[0].GetIdentity() == "" {
 		t.Errorf("the next event: %v", next)
 	}
+	// One that waits does not keep the daemon from ending.
+	last := must[*anyhsmv1.ListEventsResponse](t)(events.ListEvents(ctx, &anyhsmv1.ListEventsRequest{Newest: true, Limit: 1})).GetEvents()
+	go func() {
+		response, _ := events.ListEvents(ctx, &anyhsmv1.ListEventsRequest{After: last[0].GetSequence(), WaitSeconds: 30})
+		waiting <- response.GetEvents()
+	}()
+	time.Sleep(50 * time.Millisecond)
+	start := time.Now()
+	if code := p.kill(syscall.SIGTERM); code != 0 || time.Since(start) > 5*time.Second {
+		t.Errorf("exit code %d after %s", code, time.Since(start))
+	}
+	if next := <-waiting; len(next) != 0 {
+		t.Errorf("events out of nothing: %v", next)
+	}
+	p.start()
 	if report := must[*anyhsmv1.VerifyChainResponse](t)(events.VerifyChain(ctx, &anyhsmv1.VerifyChainRequest{})); !report.GetIntact() {
 		t.Errorf("the audit is not intact: %v", report)
 	}

@@ -92,7 +92,7 @@ func (d *daemon) open(ctx context.Context) error {
 	admin.Register(d.server, admin.Config{
 		Keys: keys, Applications: application.New(store, decisions, authority, root), Store: store, Authenticator: root,
 		Endpoints: d.endpoints, Listeners: d.listeners,
-		StoreName: c.Store, ConfigFile: c.File, Started: time.Now(),
+		StoreName: c.Store, ConfigFile: c.File, Started: time.Now(), Draining: d.server.Draining(),
 	})
 	return d.server.Listen()
 }

@@ -24,8 +24,9 @@ const healthPrefix = "/grpc.health.v1.Health/"
 
 // chain holds the interceptors, from the outermost: observe, translate, recover, version, caller.
 type chain struct {
-	options Options
-	metrics *Metrics
+	options  Options
+	metrics  *Metrics
+	draining <-chan struct{}
 }
 
 // observed is what the inner interceptors tell the outermost.
@@ -174,5 +175,24 @@ func (c chain) stream(service any, stream grpc.ServerStream, info *grpc.StreamSe
 	if _, err := c.authenticate(stream.Context(), info.FullMethod); err != nil {
 		return wire.StatusFromError(err)
 	}
-	return handler(service, stream)
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	// A watch goes on for ever otherwise, and the server could not end gracefully.
+	go func() {
+		select {
+		case <-c.draining:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return handler(service, drainedStream{stream, ctx})
 }
+
+// drainedStream is a stream whose context ends when the server does.
+type drainedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (s drainedStream) Context() context.Context { return s.ctx }

@@ -46,6 +46,8 @@ type Server struct {
 	listeners []net.Listener
 	monitor   net.Listener
 	unlock    func()
+	// draining is closed when the server begins to end.
+	draining chan struct{}
 }
 
 // How often the health check runs, and how long it may take.
@@ -63,8 +65,8 @@ func New(options Options) *Server {
 	if options.Grace == 0 {
 		options.Grace = defaultGrace
 	}
-	s := &Server{options: options, metrics: newMetrics(), health: health.NewServer()}
-	c := chain{options: options, metrics: s.metrics}
+	s := &Server{options: options, metrics: newMetrics(), health: health.NewServer(), draining: make(chan struct{})}
+	c := chain{options: options, metrics: s.metrics, draining: s.draining}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(authn.NewCredentials(options.TLS)),
 		grpc.MaxRecvMsgSize(wire.MaxMessage),
@@ -89,6 +91,9 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 
 // Metrics returns the server's metrics, to add gauges to.
 func (s *Server) Metrics() *Metrics { return s.metrics }
+
+// Draining returns a channel that is closed when the server begins to end: calls that only wait answer then.
+func (s *Server) Draining() <-chan struct{} { return s.draining }
 
 // Addresses returns where the server listens, as unix:///path and tcp://host:port.
 func (s *Server) Addresses() []string {
@@ -197,6 +202,7 @@ func (s *Server) Serve(ctx context.Context) error {
 // end stops the server gracefully, and after the grace ungracefully.
 func (s *Server) end() {
 	s.health.Shutdown()
+	close(s.draining)
 	deadline := time.NewTimer(s.options.Grace)
 	defer deadline.Stop()
 	done := make(chan struct{})

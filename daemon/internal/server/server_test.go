@@ -510,3 +510,20 @@ func TestShutdownDoesNotWaitForEver(t *testing.T) {
 		t.Error("a call that was cut off got an answer")
 	}
 }
+
+func TestWatchersDoNotDelayShutdown(t *testing.T) {
+	f := start(t, func(o *Options) { o.Grace = 20 * time.Second })
+	watch, err := healthv1.NewHealthClient(f.unix(t)).Watch(outgoing(t), &healthv1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := watch.Recv(); err != nil || first.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+		t.Fatalf("the first answer: %v, %v", first, err)
+	}
+	f.stop()
+	select {
+	case <-f.done:
+	case <-time.After(5 * time.Second):
+		t.Error("the server waits for a watcher")
+	}
+}

@@ -31,6 +31,8 @@ type Config struct {
 	// StoreName and ConfigFile are for people.
 	StoreName, ConfigFile string
 	Started               time.Time
+	// Draining is closed when the daemon begins to end; nil if it never does.
+	Draining <-chan struct{}
 }
 
 // Register registers the services of administration.

@@ -64,6 +64,8 @@ func (s auditServer) await(ctx context.Context, after uint64, limit int, wait ti
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-s.config.Draining:
+			return nil, nil // the caller asks again, and finds the next daemon
 		case <-time.After(min(pollInterval, time.Until(deadline)+time.Millisecond)):
 		}
 	}
