@@ -327,3 +327,29 @@ func TestDigests(t *testing.T) {
 	h.must(s.DigestInit(sha256))
 	want(t, s.DigestKey(h.aes(s)), cryptoki.CKR_KEY_INDIGESTIBLE)
 }
+
+// TestAlwaysAuthenticateDecrypts: a result that did not fit needs no second login.
+func TestAlwaysAuthenticateDecrypts(t *testing.T) {
+	h := start(t)
+	s := h.user()
+	public, private, err := s.GenerateKeyPair(cryptoki.Mechanism{Type: cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN},
+		cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_MODULUS_BITS, uint64(2048))},
+		cryptoki.Attributes{token, cryptoki.Bool(cryptoki.CKA_ALWAYS_AUTHENTICATE, true)})
+	h.must(err)
+	h.must(s.EncryptInit(pkcs, public))
+	ciphertext, _, err := s.Encrypt([]byte("secret"), 256)
+	h.must(err)
+	h.must(s.DecryptInit(pkcs, private))
+	_, _, err = s.Decrypt(ciphertext, 256)
+	want(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
+	h.must(s.DecryptInit(pkcs, private))
+	h.must(s.Login(cryptoki.CKU_CONTEXT_SPECIFIC, []byte(userPIN)))
+	h.wantRPCs(1, func() {
+		_, _, err = s.Decrypt(ciphertext, 3)
+		want(t, err, cryptoki.CKR_BUFFER_TOO_SMALL)
+		plain, _, err := s.Decrypt(ciphertext, 6)
+		if err != nil || string(plain) != "secret" {
+			t.Errorf("decrypted %q, %v", plain, err)
+		}
+	})
+}
