@@ -139,10 +139,10 @@ func (p *Policy) Allow(caller authn.Caller, token string, operation Operation) e
 	switch {
 	case !granted:
 		return fault.New(fault.NotGranted, "application %s has no grant for token %s; run: anyhsm app grant %s %s",
-			application.Name, name, application.Name, name)
+			application.Name, name, application.Name, word(name))
 	case !slices.Contains(operations, operation):
 		return fault.New(fault.NotGranted, "application %s may not %s in token %s, only %s; run: anyhsm app grant %s %s --operations %s",
-			application.Name, operation, name, join(operations, " and "), application.Name, name, join(append(slices.Clone(operations), operation), ","))
+			application.Name, operation, name, join(operations, " and "), application.Name, word(name), join(append(slices.Clone(operations), operation), ","))
 	}
 	return nil
 }
@@ -192,4 +192,15 @@ func join(operations []Operation, separator string) string {
 		names[i] = string(o)
 	}
 	return strings.Join(names, separator)
+}
+
+// word makes a token's label one word of a shell: labels may hold spaces and worse.
+func word(label string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)
+	}
+	if label != "" && strings.IndexFunc(label, func(r rune) bool { return !plain(r) }) < 0 {
+		return label
+	}
+	return "'" + strings.ReplaceAll(label, "'", `'\''`) + "'"
 }

@@ -166,3 +166,13 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	group.Wait()
 }
+
+func TestWord(t *testing.T) {
+	for label, want := range map[string]string{
+		"tls": "tls", "web-1.prod_a": "web-1.prod_a", "my token": "'my token'", "a'; rm -rf /": `'a'\''; rm -rf /'`, "": "''", "ключ": "'ключ'",
+	} {
+		if got := word(label); got != want {
+			t.Errorf("word(%q) = %s, want %s", label, got, want)
+		}
+	}
+}
