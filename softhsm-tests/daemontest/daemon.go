@@ -33,6 +33,8 @@ type Options struct {
 	NoLogin bool
 	// NoToken leaves the daemon without a token.
 	NoToken bool
+	// TCP lets the daemon listen on loopback as well, with mutual TLS.
+	TCP bool
 }
 
 // Daemon is a running daemon.
@@ -43,6 +45,8 @@ type Daemon struct {
 	Socket, Dir, ConfigFile string
 	// MetricsURL is where Prometheus would ask.
 	MetricsURL string
+	// Endpoint is tcp://HOST:PORT if the options asked for it.
+	Endpoint string
 	// Token is the token's label; the PINs open it.
 	Token, UserPIN, SOPIN string
 
@@ -87,6 +91,11 @@ metrics = %q
 [root_key]
 file = %q
 `, filepath.Join(state, "anyhsm.db"), os.Getuid(), d.Socket, metrics, filepath.Join(state, "root.key"))
+	if options.TCP {
+		address := freeAddress(t)
+		d.Endpoint = "tcp://" + address
+		text = strings.Replace(text, "[listen]\n", fmt.Sprintf("[listen]\ntcp = %q\nadvertise = [\"127.0.0.1\", \"localhost\"]\n", address), 1)
+	}
 	if options.Provider == "hsm" {
 		text += d.softHSM()
 	}

@@ -88,3 +88,9 @@ func (target Target) Try(name string, arguments ...string) (stdout, stderr strin
 	err = command.Run()
 	return out.String(), errors.String(), err
 }
+
+// In returns the target with a directory of its own for files and programs.
+func (target Target) In(directory string) Target {
+	target.directory = directory
+	return target
+}
