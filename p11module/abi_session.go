@@ -66,7 +66,9 @@ func anyhsm_C_SessionCancel(hSession C.CK_SESSION_HANDLE, flags C.CK_FLAGS) C.CK
 func anyhsm_C_GetOperationState(
 	hSession C.CK_SESSION_HANDLE, pOperationState C.CK_BYTE_PTR, pulOperationStateLen C.CK_ULONG_PTR,
 ) C.CK_RV {
-	return unsupported(hSession)
+	return inSession(hSession, func(s *session.Session) error {
+		return writeBytes(pOperationState, pulOperationStateLen, s.SaveState)
+	})
 }
 
 //export anyhsm_C_SetOperationState
@@ -74,7 +76,13 @@ func anyhsm_C_SetOperationState(
 	hSession C.CK_SESSION_HANDLE, pOperationState C.CK_BYTE_PTR, ulOperationStateLen C.CK_ULONG,
 	hEncryptionKey, hAuthenticationKey C.CK_OBJECT_HANDLE,
 ) C.CK_RV {
-	return unsupported(hSession)
+	return inSession(hSession, func(s *session.Session) error {
+		state, err := view(pOperationState, ulOperationStateLen)
+		if err != nil {
+			return err
+		}
+		return s.RestoreState(state, uint64(hEncryptionKey), uint64(hAuthenticationKey))
+	})
 }
 
 //export anyhsm_C_Login

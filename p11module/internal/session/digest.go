@@ -12,9 +12,10 @@ import (
 
 // digestion is an active digest. All of it happens in the module.
 type digestion struct {
-	hash    hash.Hash
-	updated bool
-	result  result
+	hash      hash.Hash
+	mechanism cryptoki.MechanismType
+	updated   bool
+	result    result
 }
 
 // DigestInit is C_DigestInit.
@@ -29,7 +30,7 @@ func (s *Session) DigestInit(m cryptoki.Mechanism) error {
 	if !ok {
 		return cryptoki.CKR_MECHANISM_INVALID
 	}
-	return start(s, &s.digest, &digestion{hash: h})
+	return start(s, &s.digest, &digestion{hash: h, mechanism: m.Type})
 }
 
 // Digest is C_Digest.

@@ -129,7 +129,7 @@ static void in_session(CK_SESSION_HANDLE session)
 	EXPECT(f->C_GetSessionInfo(session, &info), CKR_OK);
 	EXPECT(f->C_GetFunctionStatus(session), CKR_FUNCTION_NOT_PARALLEL);
 	EXPECT(f->C_CancelFunction(session), CKR_FUNCTION_NOT_PARALLEL);
-	EXPECT(f->C_GetOperationState(session, NULL, &(CK_ULONG){0}), CKR_FUNCTION_NOT_SUPPORTED);
+	EXPECT(f->C_GetOperationState(session, NULL, &(CK_ULONG){0}), CKR_OPERATION_NOT_INITIALIZED);
 	EXPECT(f->C_LoginUser(session, CKU_USER, NULL, 4, NULL, 0), CKR_ARGUMENTS_BAD);
 	EXPECT(f->C_CreateObject(session, NULL, 1, &(CK_OBJECT_HANDLE){0}), CKR_ARGUMENTS_BAD);
 	EXPECT(f->C_CreateObject(session, (CK_ATTRIBUTE_PTR)zeros, 1UL << 40, &(CK_OBJECT_HANDLE){0}), CKR_ARGUMENTS_BAD);
