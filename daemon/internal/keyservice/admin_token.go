@@ -37,6 +37,9 @@ func (s *Service) CreateToken(ctx context.Context, call Call, token NewToken) (m
 			return TokenSummary{}, err
 		}
 	}
+	if err := s.policy.Refresh(ctx); err != nil {
+		return TokenSummary{}, err
+	}
 	t, err := s.store.Token(ctx, uid)
 	if err != nil {
 		return TokenSummary{}, err

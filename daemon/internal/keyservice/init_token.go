@@ -40,6 +40,10 @@ func (s *Service) InitToken(ctx context.Context, call Call, slot uint64, soPIN [
 			return Slot{}, err
 		}
 	}
+	// For a repeated request as well: perhaps it was this that failed the first time.
+	if err := s.policy.Refresh(ctx); err != nil {
+		return Slot{}, err
+	}
 	token, err := s.store.Token(ctx, uid)
 	return s.slot(token), err
 }
@@ -74,7 +78,7 @@ func (s *Service) initToken(ctx context.Context, call Call, r *record, slot uint
 	})
 }
 
-// createToken makes a token with a key of its own. accept may still refuse it within the transaction.
+// createToken makes a token with a key of its own; the caller refreshes the policy. accept may still refuse it within the transaction.
 func (s *Service) createToken(ctx context.Context, call Call, r *record, t keystore.Token, accept func(keystore.Token) error) (uid string, err error) {
 	t.UID = identify(call, "", "token")
 	r.event.Token = t.UID
@@ -103,10 +107,7 @@ func (s *Service) createToken(ctx context.Context, call Call, r *record, t keyst
 		application.Grants = append(application.Grants, grant)
 		return tx.PutApplication(application)
 	})
-	if err != nil {
-		return "", err
-	}
-	return uid, s.policy.Refresh(ctx)
+	return uid, err
 }
 
 // wipeToken initialises a token again: its objects and the user's PIN go, the SO's PIN stays.
@@ -151,7 +152,7 @@ func (s *Service) wipeToken(ctx context.Context, call Call, r *record, token key
 		return err
 	}
 	s.destroyLate(ctx, late)
-	return s.policy.Refresh(ctx)
+	return nil
 }
 
 // destroyKeys destroys the keys of all objects of a token and returns the numbers of these objects.

@@ -111,6 +111,11 @@ func TestRepeatedChangesOfOneObject(t *testing.T) {
 	if l := string(changed.Attributes.Bytes(cryptoki.CKA_LABEL)); l != "two" {
 		t.Errorf("the label is %q", l)
 	}
+	// The id of a change does not destroy.
+	_, err = f.DestroyObject(f.ctx, set, private.ID)
+	refused(t, err, cryptoki.CKR_ARGUMENTS_BAD)
+	_, _, err = f.SetAttributes(f.ctx, set, ref(public), label("one"))
+	refused(t, err, cryptoki.CKR_ARGUMENTS_BAD)
 	gone := again(call)
 	for range 2 {
 		reply, err := f.DestroyObject(f.ctx, gone, private.ID)

@@ -120,6 +120,11 @@ func TestDerive(t *testing.T) {
 			if key.Attributes.Bool(cryptoki.CKA_ALWAYS_SENSITIVE) || key.Attributes.Bool(cryptoki.CKA_LOCAL) {
 				t.Error("a derived readable key says it was always sensitive, or local")
 			}
+			hidden, _, err := f.DeriveKey(f.ctx, again(call), m, ref(private), append(template.Clone()[:2], cryptoki.Bool(cryptoki.CKA_SENSITIVE, true)))
+			ok(t, err)
+			if !hidden.Attributes.Bool(cryptoki.CKA_ALWAYS_SENSITIVE) || len(hidden.Secret) != 0 {
+				t.Error("a sensitive key derived from an always sensitive one is not such a one")
+			}
 			_, _, err = f.DeriveKey(f.ctx, f.public(app, token), m, ref(private), template)
 			refused(t, err, cryptoki.CKR_USER_NOT_LOGGED_IN)
 			_, forbidden := f.pair(call, cryptoki.Bool(cryptoki.CKA_DERIVE, false))
