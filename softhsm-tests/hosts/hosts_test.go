@@ -160,6 +160,7 @@ func TestInherit(t *testing.T) {
 func TestWithDaemon(t *testing.T) {
 	daemon := daemontest.Start(t, daemontest.Options{})
 	t.Run("absurd", func(t *testing.T) { run(t, daemon.Env(), "absurd", daemon.ModulePath, daemon.UserPIN) })
+	t.Run("dangling", func(t *testing.T) { run(t, daemon.Env(), "dangling", daemon.ModulePath, daemon.UserPIN) })
 	t.Run("busy fork", func(t *testing.T) { run(t, daemon.Env(), "busy_fork", daemon.ModulePath, "20") })
 	t.Run("race", func(t *testing.T) { run(t, daemon.Env(), "race", daemon.ModulePath) })
 	t.Run("quiet", func(t *testing.T) { run(t, daemon.Env(), "quiet", daemon.ModulePath) })
