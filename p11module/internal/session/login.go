@@ -15,7 +15,8 @@ type login struct {
 	user     cryptoki.UserType
 	ticket   []byte
 	lifetime time.Duration
-	seal     pinSeal
+	// seal recognises the PIN, for as long as a login can be parked; then it is wiped.
+	seal *pinSeal
 	// generation counts logins and logouts, so that an answer that arrives late is not taken for a newer login's.
 	generation uint64
 	stopTimer  func() bool
@@ -85,6 +86,7 @@ func (t *Token) logIn(user cryptoki.UserType, pin []byte) error {
 		lifetime: time.Duration(min(answer.GetLifetimeSeconds(), 1<<31)) * time.Second,
 	}
 	t.scheduleRenewal()
+	t.wipeSeal(t.login.generation)
 	t.mu.Unlock()
 	t.cache.drop()
 	return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 )
 
-// parking is how long a login outlives the last session that had it.
+// parking is how long a login outlives the last session that had it, and how young a login must be for that.
 const parking = 2 * time.Second
 
 // parked is a login that ended because its last session was closed, not by C_Logout. p11tool opens a session and logs
@@ -18,7 +18,6 @@ const parking = 2 * time.Second
 // without a call to the daemon. The daemon still judges the ticket at each use.
 type parked struct {
 	login login
-	seal  pinSeal
 	index index
 	// revision and confirmed are the cache's.
 	revision  uint64
@@ -32,10 +31,24 @@ type pinSeal struct {
 	key, mac [sha256.Size]byte
 }
 
-func sealPIN(pin []byte) (s pinSeal) {
+func sealPIN(pin []byte) *pinSeal {
+	s := new(pinSeal)
 	rand.Read(s.key[:]) // never fails: it ends the process instead
 	s.mac = s.of(pin)
 	return s
+}
+
+// wipeSeal takes the means to recognise a login's PIN out of memory when the login is too old to be parked: a short
+// PIN could be guessed from it. The token's mutex is held.
+func (t *Token) wipeSeal(generation uint64) {
+	t.client.After(parking, func(context.Context) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.login.generation == generation && t.login.seal != nil {
+			*t.login.seal = pinSeal{}
+			t.login.seal = nil
+		}
+	})
 }
 
 func (s *pinSeal) of(pin []byte) (mac [sha256.Size]byte) {
@@ -52,18 +65,18 @@ func (s *pinSeal) fits(pin []byte) bool {
 
 // park keeps the user's login for a moment. The token's mutex is held, and forgetLogin comes next.
 func (t *Token) park() {
-	if !t.login.is(cryptoki.CKU_USER) {
+	if !t.login.is(cryptoki.CKU_USER) || t.login.seal == nil {
 		return
 	}
 	t.unpark()
-	p := &parked{login: t.login, seal: t.login.seal, until: time.Now().Add(parking)}
+	p := &parked{login: t.login, until: time.Now().Add(parking)}
 	p.login.stopTimer = nil
 	p.index, p.revision, p.confirmed = t.cache.listing()
 	p.stopTimer = t.client.After(parking, func(context.Context) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.parked == p {
-			t.parked = nil
+			t.unpark()
 		}
 	})
 	t.parked = p
@@ -73,6 +86,7 @@ func (t *Token) park() {
 func (t *Token) unpark() {
 	if t.parked != nil {
 		t.parked.stopTimer()
+		*t.parked.login.seal = pinSeal{}
 		t.parked = nil
 	}
 }
@@ -82,14 +96,15 @@ func (t *Token) resume(user cryptoki.UserType, pin []byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.parked
-	if p == nil || p.login.user != user || time.Now().After(p.until) || len(t.sessions) == 0 || t.login.in || !p.seal.fits(pin) {
+	if p == nil || p.login.user != user || time.Now().After(p.until) || len(t.sessions) == 0 || t.login.in || !p.login.seal.fits(pin) {
 		return false
 	}
 	t.unpark()
 	generation := t.login.generation + 1
 	t.login = p.login
-	t.login.generation = generation
+	t.login.generation, t.login.seal = generation, sealPIN(pin)
 	t.scheduleRenewal()
+	t.wipeSeal(generation)
 	t.cache.restore(p.index, p.revision, p.confirmed)
 	return true
 }
