@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// followWait is how long the daemon holds a request for new events.
-	followWait = 20
+	// followWait is how long the daemon holds a request for new events, in seconds. A daemon that is to end waits for
+	// its requests, so it is short.
+	followWait = 2
 	eventsPage = 1000
 )
 

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,7 +78,7 @@ Exit codes: 0 done, 1 failed or something is wrong, 2 the command line is wrong.
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
-	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help-command"})
+	root.SetHelpCommand(helpCommand())
 	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error { return usage(command, "%w", err) })
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.daemon.Socket, "socket", "", "Unix `PATH` where the daemon listens")
@@ -97,6 +98,24 @@ func group(name, short, long, example string, commands ...*cobra.Command) *cobra
 	parent := &cobra.Command{Use: name, Short: short, Long: long, Example: example, Args: noSuchCommand, RunE: showHelp}
 	parent.AddCommand(commands...)
 	return parent
+}
+
+// helpCommand is for those who write `anyhsm help token`.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND...]", Short: "Show the help of a command", Long: "Show the help of a command, as COMMAND --help does.",
+		Example: "  anyhsm help\n  anyhsm help token create",
+		RunE: func(command *cobra.Command, words []string) error {
+			target, rest, err := command.Root().Find(words)
+			if err == nil {
+				err = noSuchCommand(target, rest)
+			}
+			if err != nil {
+				return usage(command, "there is no command %q", strings.Join(words, " "))
+			}
+			return target.Help()
+		},
+	}
 }
 
 func showHelp(command *cobra.Command, _ []string) error { return command.Help() }
