@@ -6,7 +6,7 @@ VERSION_FLAG := -X github.com/anyhsm/anyhsm/internal/version.Version=$(VERSION)
 GO_SOURCES = $(shell git ls-files '*.go' | grep -v '\.pb\.go$$')
 FUZZTIME ?= 20s
 
-.PHONY: help build install-packages quickstart quickstart-stop test check fuzz generate tools clean
+.PHONY: help build install-packages quickstart quickstart-stop test bench check fuzz generate tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ quickstart-stop: ## End what quickstart started
 
 test: install-packages build ## Run everything: units, hosts, real applications
 	go test -timeout 20m ./...
+
+bench: build ## Measure SoftHSM, p11-kit's remote and ours against each other (BENCH='-help' lists options)
+	@scripts/install-packages.sh
+	$(CC) -O2 -std=gnu11 -Wall -Wextra -Iinclude -o $(BUILD)/bench-driver softhsm-tests/bench/driver/*.c -ldl -lpthread
+	go run ./softhsm-tests/bench -build $(BUILD) $(BENCH)
 
 check: tools ## Formatting, vet, staticcheck, buf lint, generated code, clean tree
 	@scripts/check.sh
