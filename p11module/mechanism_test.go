@@ -25,9 +25,9 @@ func mechanismOf[P ~*M, M any](read func(P) (cryptoki.Mechanism, error), m *ckMe
 
 // The parameters' layouts, as an application's compiler has them.
 type (
-	ckPSS  struct{ hash, mgf, salt uint64 }
-	ckOAEP struct{ hash, mgf, source, data, length uint64 }
-	ckCTR  struct {
+	ckPSS       struct{ hash, mgf, salt uint64 }
+	ckEmptyOAEP [5]uint64 // hash, MGF, source, data, length
+	ckCTR       struct {
 		bits  uint64
 		block [16]byte
 	}
@@ -98,7 +98,7 @@ func TestMechanism(t *testing.T) {
 		},
 		"OAEP": {labelled(cryptoki.CKZ_DATA_SPECIFIED, aad), cryptoki.OAEPParams{Hash: cryptoki.CKM_SHA256, MGF: 2, Label: aad}},
 		"OAEP of pkcs11-tool": {
-			with(cryptoki.CKM_RSA_PKCS_OAEP, ckOAEP{hash: uint64(cryptoki.CKM_SHA_1), mgf: 1}),
+			with(cryptoki.CKM_RSA_PKCS_OAEP, ckEmptyOAEP{uint64(cryptoki.CKM_SHA_1), 1}),
 			cryptoki.OAEPParams{Hash: cryptoki.CKM_SHA_1, MGF: 1},
 		},
 		"ECDH": {
