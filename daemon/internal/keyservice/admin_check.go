@@ -10,6 +10,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
 	"github.com/anyhsm/anyhsm/internal/object"
 	"github.com/anyhsm/anyhsm/internal/softkey"
 )
@@ -70,18 +71,23 @@ func (s *Service) checkKey(ctx context.Context, b *backend, step func(string, fu
 	if !passed || made.backend == nil {
 		return
 	}
-	m := cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}
+	hashing := cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA_SHA256}
 	if keyType, _ := public.KeyType(); keyType == cryptoki.CKK_RSA {
-		m.Type = cryptoki.CKM_RSA_PKCS
+		hashing.Type = cryptoki.CKM_SHA256_RSA_PKCS
 	}
-	digest := sha256.Sum256([]byte("anyhsm provider check"))
+	sum := sha256.Sum256([]byte("anyhsm provider check"))
+	m, digest, err := mechanism.Reduce(hashing, sum[:])
+	if err != nil {
+		step("sign", func() (string, error) { return "", err })
+		return
+	}
 	var signature []byte
 	passed = step("sign", func() (string, error) {
 		signer, err := open[provider.Signer](ctx, made, "sign")
 		if err != nil {
 			return "", err
 		}
-		signature, err = signer.Sign(ctx, m, digest[:])
+		signature, err = signer.Sign(ctx, m, digest)
 		return m.Type.String(), err
 	})
 	if passed {

@@ -23,6 +23,11 @@ func newBackend(name string, p provider.Provider) *backend {
 		entries[i] = mechanism.Entry{Type: m.Type, MinSize: m.MinSize, MaxSize: m.MaxSize, Flags: m.Flags}
 	}
 	for _, e := range mechanism.TokenTable(entries) {
+		if info, ok := mechanism.Lookup(e.Type); ok && info.Hashing() && e.Flags&cryptoki.CKF_SIGN != 0 && !b.signsDigest(info) {
+			if e.Flags &^= cryptoki.CKF_SIGN; e.Flags&cryptoki.CKF_VERIFY == 0 {
+				continue
+			}
+		}
 		// Only what the device itself performs: a digest or a verification that the module adds is software.
 		if b.capabilities.Hardware && b.capabilities.Can(e.Type, 0) {
 			e.Flags |= cryptoki.CKF_HW
@@ -32,4 +37,14 @@ func newBackend(name string, p provider.Provider) *backend {
 		b.rows[e.Type] = row
 	}
 	return b
+}
+
+// signsDigest tells whether the provider signs the digests of a hashing mechanism.
+func (b *backend) signsDigest(info mechanism.Info) bool {
+	for _, digest := range mechanism.All() {
+		if digest.Flags&cryptoki.CKF_DIGEST != 0 && digest.Hash == info.Hash {
+			return b.capabilities.Hashes(info.Base, digest.Type)
+		}
+	}
+	return true
 }

@@ -120,6 +120,9 @@ func (s *Service) prepare(ctx context.Context, a access, make maker, drafts []dr
 		objects = append(objects, o)
 	}
 	complete(objects, generated)
+	if key.backend != nil && key.backend.capabilities.OneUse {
+		pair(objects, key.Attributes)
+	}
 	for i := range objects {
 		if objects[i].Attributes.Bool(cryptoki.CKA_TOKEN) {
 			if err := s.cover(ctx, &objects[i]); err != nil {
@@ -146,6 +149,9 @@ func (s *Service) makeKey(ctx context.Context, a access, o *keystore.Object, mak
 		return nil, err
 	}
 	o.Ref = generated.Ref
+	for _, granted := range generated.Private {
+		o.Attributes.Set(granted)
+	}
 	*key = target{Object: *o, session: session, backend: b}
 	return generated.Public, nil
 }
@@ -168,6 +174,26 @@ func complete(objects []keystore.Object, generated cryptoki.Attributes) {
 		_, *private = object.Complete(nil, *private, generated)
 	case public != nil:
 		*public, _ = object.Complete(*public, nil, generated)
+	}
+}
+
+// halves are the uses of a public key and of the private key that they need on the other side.
+var halves = map[cryptoki.AttributeType]cryptoki.AttributeType{
+	cryptoki.CKA_ENCRYPT: cryptoki.CKA_DECRYPT, cryptoki.CKA_VERIFY: cryptoki.CKA_SIGN, cryptoki.CKA_WRAP: cryptoki.CKA_UNWRAP,
+}
+
+// pair takes from the public key of a pair the uses whose other half the provider has not given to the private key:
+// nobody could decrypt what it encrypts.
+func pair(objects []keystore.Object, private cryptoki.Attributes) {
+	for i := range objects {
+		if class, _ := objects[i].Attributes.Class(); class != cryptoki.CKO_PUBLIC_KEY {
+			continue
+		}
+		for own, other := range halves {
+			if objects[i].Attributes.Bool(own) && !private.Bool(other) {
+				objects[i].Attributes.Set(cryptoki.Bool(own, false))
+			}
+		}
 	}
 }
 

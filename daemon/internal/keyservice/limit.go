@@ -34,6 +34,14 @@ func (s *Service) limit(ctx context.Context, b *backend, m cryptoki.Mechanism, e
 	return err
 }
 
+// signs refuses data that a provider does not sign because of its length.
+func (b *backend) signs(length int) error {
+	if least := b.capabilities.MinData; length < least {
+		return fault.New(fault.DataLenRange, "the token's provider signs at least %d bytes, not %d; use a mechanism that hashes", least, length)
+	}
+	return b.takes(length)
+}
+
 // takes refuses input that is larger than a provider takes.
 func (b *backend) takes(length int) error {
 	if limit := b.capabilities.MaxData; limit > 0 && length > limit {

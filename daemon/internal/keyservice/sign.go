@@ -72,7 +72,7 @@ func (s *Service) signInput(ctx context.Context, t target, m cryptoki.Mechanism,
 	if err := s.canUse(ctx, t, raw, cryptoki.CKF_SIGN); err != nil {
 		return m, nil, err
 	}
-	return raw, input, t.backend.takes(len(input))
+	return raw, input, t.backend.signs(len(input))
 }
 
 func sum(h crypto.Hash, data []byte) []byte {

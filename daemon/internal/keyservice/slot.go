@@ -43,7 +43,7 @@ func (s *Service) ListSlots(ctx context.Context, call Call, moduleVersion string
 		}
 		add(freeSlot(free), s.tableOf(s.config.DefaultProvider))
 	} else if len(slots.Slots) == 0 {
-		s.log.InfoContext(ctx, "a caller sees no slot", "caller", call.Caller.String(), "module", moduleVersion, "reason", refusal)
+		s.log.DebugContext(ctx, "a caller sees no slot", "caller", call.Caller.String(), "module", moduleVersion, "reason", refusal)
 	}
 	return slots, nil
 }
