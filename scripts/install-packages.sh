@@ -16,6 +16,7 @@ if [ "${1:-}" != quickstart ]; then
 		libp11-kit-dev pkgconf  # the header to compare with
 		gnutls-bin              # p11tool
 		gdb                     # core dumps of a running host
+		postgresql              # the store of several daemons; tests run servers of their own
 	)
 fi
 
@@ -24,6 +25,7 @@ missing=()
 for package in "${packages[@]}"; do
 	case $package in
 	nginx-light) command -v nginx >/dev/null && continue ;;
+	postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && continue ;;
 	openjdk-17-jdk-headless) command -v keytool >/dev/null && command -v javac >/dev/null && continue ;;
 	esac
 	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

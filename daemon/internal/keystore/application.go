@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ func (r *Reader) applications(ctx context.Context, name string) ([]Application, 
 	}
 	var found []Application
 	index := map[string]int{}
-	err := r.all(ctx, `SELECT name, create_tokens, created FROM applications`+where("name")+` ORDER BY name`, args, func(row *sql.Rows) error {
+	err := r.all(ctx, `SELECT name, create_tokens, created FROM applications`+where("name"), args, func(row *sql.Rows) error {
 		var a Application
 		var created int64
 		err := row.Scan(&a.Name, &a.CreateTokens, &created)
@@ -67,7 +68,7 @@ func (r *Reader) applications(ctx context.Context, name string) ([]Application, 
 	if err != nil {
 		return nil, err
 	}
-	err = r.all(ctx, `SELECT application, identity FROM identities`+where("application")+` ORDER BY application, identity`, args, func(row *sql.Rows) error {
+	err = r.all(ctx, `SELECT application, identity FROM identities`+where("application"), args, func(row *sql.Rows) error {
 		var application, identity string
 		if err := row.Scan(&application, &identity); err != nil {
 			return err
@@ -80,7 +81,7 @@ func (r *Reader) applications(ctx context.Context, name string) ([]Application, 
 	if err != nil {
 		return nil, err
 	}
-	err = r.all(ctx, `SELECT application, token, operations FROM grants`+where("application")+` ORDER BY application, token`, args, func(row *sql.Rows) error {
+	err = r.all(ctx, `SELECT application, token, operations FROM grants`+where("application"), args, func(row *sql.Rows) error {
 		var application, operations string
 		var g Grant
 		if err := row.Scan(&application, &g.Token, &operations); err != nil {
@@ -94,11 +95,18 @@ func (r *Reader) applications(ctx context.Context, name string) ([]Application, 
 		}
 		return nil
 	})
+	// Databases sort texts by the language that they were made for.
+	slices.SortFunc(found, func(a, b Application) int { return strings.Compare(a.Name, b.Name) })
+	for i := range found {
+		slices.Sort(found[i].Identities)
+		slices.SortFunc(found[i].Grants, func(a, b Grant) int { return strings.Compare(a.Token, b.Token) })
+	}
 	return found, err
 }
 
 // PutApplication adds or replaces an application with its identities and grants. Created of one that is there stays.
 func (tx *Tx) PutApplication(a Application) error {
+	tx.touched = true
 	if a.Name == "" {
 		return fault.New(fault.InvalidInput, "an application needs a name; give one")
 	}
@@ -140,6 +148,7 @@ func (tx *Tx) PutApplication(a Application) error {
 
 // DeleteApplication deletes an application; fault.NotFound if there is none.
 func (tx *Tx) DeleteApplication(name string) error {
+	tx.touched = true
 	n, err := tx.run(`DELETE FROM applications WHERE name = ?`, name)
 	if err == nil && n == 0 {
 		err = notFound("application", name)

@@ -9,8 +9,10 @@ import (
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
-func TestApplications(t *testing.T) {
-	s := fresh(t)
+func TestApplications(t *testing.T) { onEach(t, testApplications) }
+
+func testApplications(t *testing.T, on database) {
+	s := on.fresh(t)
 	ctx := t.Context()
 	token := newToken(t, s, "a")
 	try := func(do func(tx *Tx) error) error {
@@ -75,8 +77,10 @@ func TestApplications(t *testing.T) {
 }
 
 // An identity never meets grants of another moment.
-func TestApplicationsAreOfOneState(t *testing.T) {
-	s := fresh(t)
+func TestApplicationsAreOfOneState(t *testing.T) { onEach(t, testApplicationsAreOfOneState) }
+
+func testApplicationsAreOfOneState(t *testing.T, on database) {
+	s := on.fresh(t)
 	states := []Application{{Name: "web", Identities: []string{"uid:33"}}, {Name: "web", Grants: []Grant{{Token: "t", Operations: []string{"use"}}}}}
 	put := func(a Application) { change(t, s, func(tx *Tx) error { return tx.PutApplication(a) }) }
 	put(states[0])
@@ -103,8 +107,10 @@ func TestApplicationsAreOfOneState(t *testing.T) {
 	reader.Wait()
 }
 
-func TestEnrollmentCodes(t *testing.T) {
-	s := fresh(t)
+func TestEnrollmentCodes(t *testing.T) { onEach(t, testEnrollmentCodes) }
+
+func testEnrollmentCodes(t *testing.T, on database) {
+	s := on.fresh(t)
 	now := time.Now()
 	s.now = func() time.Time { return now }
 	take := func(hash string) (application string, err error) {

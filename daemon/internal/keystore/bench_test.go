@@ -18,9 +18,9 @@ import (
 //	audit events one by one, by 1024   3,500/s, 160,000/s
 //	opening the store                  0.14 s
 
-func filled(b *testing.B, objects int) (*Store, Token) {
+func filled(b *testing.B, on database, objects int) (*Store, Token) {
 	b.Helper()
-	s := fresh(b)
+	s := on.fresh(b)
 	token := newToken(b, s, "bench")
 	for first := 0; first < objects; first += 1000 {
 		change(b, s, func(tx *Tx) error {
@@ -53,8 +53,10 @@ func typical(token string, n int) *Object {
 }
 
 // One acknowledged key generation: request, object, reference, audit event, one durable commit.
-func BenchmarkChange(b *testing.B) {
-	s, token := filled(b, 0)
+func BenchmarkChange(b *testing.B) { benchEach(b, benchmarkChange) }
+
+func benchmarkChange(b *testing.B, on database) {
+	s, token := filled(b, on, 0)
 	n := 0
 	for b.Loop() {
 		n++
@@ -67,8 +69,10 @@ func BenchmarkChange(b *testing.B) {
 }
 
 // Objects made in one transaction, as an import does.
-func BenchmarkInsertInBulk(b *testing.B) {
-	s, token := filled(b, 0)
+func BenchmarkInsertInBulk(b *testing.B) { benchEach(b, benchmarkInsertInBulk) }
+
+func benchmarkInsertInBulk(b *testing.B, on database) {
+	s, token := filled(b, on, 0)
 	change(b, s, func(tx *Tx) error {
 		for n := 0; b.Loop(); n++ {
 			if err := tx.CreateObject(typical(token.UID, n)); err != nil {
@@ -80,8 +84,10 @@ func BenchmarkInsertInBulk(b *testing.B) {
 }
 
 // One object by its handle among 100,000: what a signature needs when it is in no cache.
-func BenchmarkObject(b *testing.B) {
-	s, token := filled(b, 100_000)
+func BenchmarkObject(b *testing.B) { benchEach(b, benchmarkObject) }
+
+func benchmarkObject(b *testing.B, on database) {
+	s, token := filled(b, on, 100_000)
 	n := uint64(0)
 	for b.Loop() {
 		n = (n*48271 + 1) % 100_000
@@ -91,8 +97,10 @@ func BenchmarkObject(b *testing.B) {
 	}
 }
 
-func BenchmarkObjectParallel(b *testing.B) {
-	s, token := filled(b, 100_000)
+func BenchmarkObjectParallel(b *testing.B) { benchEach(b, benchmarkObjectParallel) }
+
+func benchmarkObjectParallel(b *testing.B, on database) {
+	s, token := filled(b, on, 100_000)
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for n := uint64(0); pb.Next(); n = (n*48271 + 1) % 100_000 {
@@ -103,8 +111,10 @@ func BenchmarkObjectParallel(b *testing.B) {
 	})
 }
 
-func BenchmarkRevision(b *testing.B) {
-	s, token := filled(b, 1000)
+func BenchmarkRevision(b *testing.B) { benchEach(b, benchmarkRevision) }
+
+func benchmarkRevision(b *testing.B, on database) {
+	s, token := filled(b, on, 1000)
 	for b.Loop() {
 		if _, err := s.Revision(b.Context(), token.UID); err != nil {
 			b.Fatal(err)
@@ -113,8 +123,10 @@ func BenchmarkRevision(b *testing.B) {
 }
 
 // A page of 500 objects.
-func BenchmarkPage(b *testing.B) {
-	s, token := filled(b, 10_000)
+func BenchmarkPage(b *testing.B) { benchEach(b, benchmarkPage) }
+
+func benchmarkPage(b *testing.B, on database) {
+	s, token := filled(b, on, 10_000)
 	for b.Loop() {
 		if found, err := s.Objects(b.Context(), ObjectQuery{Token: token.UID, AfterID: 5000, Limit: 500}); err != nil || len(found) != 500 {
 			b.Fatal(err)
@@ -122,8 +134,10 @@ func BenchmarkPage(b *testing.B) {
 	}
 }
 
-func BenchmarkByLabel(b *testing.B) {
-	s, token := filled(b, 100_000)
+func BenchmarkByLabel(b *testing.B) { benchEach(b, benchmarkByLabel) }
+
+func benchmarkByLabel(b *testing.B, on database) {
+	s, token := filled(b, on, 100_000)
 	label := "key 77777"
 	for b.Loop() {
 		if found, err := s.Objects(b.Context(), ObjectQuery{Token: token.UID, Label: &label}); err != nil || len(found) != 1 {
@@ -133,10 +147,12 @@ func BenchmarkByLabel(b *testing.B) {
 }
 
 // Audit events of key uses, in the order of the group committer's batches.
-func BenchmarkAppendEvents(b *testing.B) {
+func BenchmarkAppendEvents(b *testing.B) { benchEach(b, benchmarkAppendEvents) }
+
+func benchmarkAppendEvents(b *testing.B, on database) {
 	for _, size := range []int{1, 32, 1024} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			s := fresh(b)
+			s := on.fresh(b)
 			events := make([]audit.Event, size)
 			for b.Loop() {
 				for i := range events {
@@ -153,7 +169,7 @@ func BenchmarkAppendEvents(b *testing.B) {
 
 // The start of a daemon: the whole file is read.
 func BenchmarkOpen(b *testing.B) {
-	s, _ := filled(b, 100_000)
+	s, _ := filled(b, onSQLite, 100_000)
 	path := s.Name()
 	s.Close()
 	for b.Loop() {

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
@@ -21,13 +22,22 @@ type Tx struct {
 	statements *repeated
 	auth       audit.Authenticator
 	now        time.Time
+	// touched tells that what policy rests on was changed.
+	touched bool
+	mark    *mark
 }
 
 // Change runs do in one transaction with the record of the request and the audit event. It returns do's response,
 // which is kept for 24 hours: a RequestID seen before returns it again, with replayed true, and does not call do.
 // Of calls with one RequestID at the same time one does the work, the others wait for its response. Nothing has
-// changed if there is an error. Do must not call the Store's changing methods, nor wait for anything slow.
+// changed if there is an error. Do must not call the Store's changing methods, nor wait for anything slow; it is called
+// again where a connection to the database was lost, so what it leaves outside of the transaction it must set anew.
 func (s *Store) Change(ctx context.Context, c Change, do func(tx *Tx) (response []byte, err error)) (response []byte, replayed bool, err error) {
+	if s.engine.shared() && c.RequestID == "" && c.Event.Operation == "" {
+		// Should the answer to the commit be lost, this tells whether it took place.
+		c.RequestID = "commit " + rand.Text()
+		defer func() { replayed = false }()
+	}
 	err = s.transact(ctx, func(tx *Tx) error {
 		event := c.Event
 		tx.Event = &event

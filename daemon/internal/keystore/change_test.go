@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,8 +15,10 @@ import (
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
-func TestChangeReplays(t *testing.T) {
-	s := fresh(t)
+func TestChangeReplays(t *testing.T) { onEach(t, testChangeReplays) }
+
+func testChangeReplays(t *testing.T, on database) {
+	s := on.fresh(t)
 	ctx := t.Context()
 	token := newToken(t, s, "a")
 	calls := 0
@@ -70,8 +73,10 @@ func TestChangeReplays(t *testing.T) {
 	wantVerified(t, s)
 }
 
-func TestChangeIsAllOrNothing(t *testing.T) {
-	s := fresh(t)
+func TestChangeIsAllOrNothing(t *testing.T) { onEach(t, testChangeIsAllOrNothing) }
+
+func testChangeIsAllOrNothing(t *testing.T, on database) {
+	s := on.fresh(t)
 	token := newToken(t, s, "a")
 	before, _ := s.AuditHead(t.Context())
 	boom := errors.New("boom")
@@ -120,8 +125,10 @@ func TestChangeIsAllOrNothing(t *testing.T) {
 }
 
 // Of many calls with one request id one does the work, and all get its response.
-func TestSameRequestAtOnce(t *testing.T) {
-	path := t.TempDir() + "/s.db"
+func TestSameRequestAtOnce(t *testing.T) { onEach(t, testSameRequestAtOnce) }
+
+func testSameRequestAtOnce(t *testing.T, on database) {
+	path := on.make(t)
 	// Two stores on one file: two daemons.
 	stores := []*Store{open(t, path), open(t, path)}
 	token := newToken(t, stores[0], "a")
@@ -162,8 +169,10 @@ func TestSameRequestAtOnce(t *testing.T) {
 }
 
 // Two daemons write at once; the chain stays one chain, every object has a number of its own.
-func TestConcurrentWritersAndReaders(t *testing.T) {
-	path := t.TempDir() + "/s.db"
+func TestConcurrentWritersAndReaders(t *testing.T) { onEach(t, testConcurrentWritersAndReaders) }
+
+func testConcurrentWritersAndReaders(t *testing.T, on database) {
+	path := on.make(t)
 	stores := []*Store{open(t, path), open(t, path)}
 	token := newToken(t, stores[0], "a")
 	const writers, each = 4, 25
@@ -217,8 +226,10 @@ func TestConcurrentWritersAndReaders(t *testing.T) {
 	}
 }
 
-func TestContexts(t *testing.T) {
-	s := fresh(t)
+func TestContexts(t *testing.T) { onEach(t, testContexts) }
+
+func testContexts(t *testing.T, on database) {
+	s := on.fresh(t)
 	inside, release := make(chan struct{}), make(chan struct{})
 	done := make(chan error)
 	go func() {
@@ -246,7 +257,7 @@ func TestContexts(t *testing.T) {
 
 // Somebody else holds the file's lock for too long: an error that invites to call again.
 func TestBusyStore(t *testing.T) {
-	s := fresh(t)
+	s := onSQLite.fresh(t)
 	other := open(t, s.Name())
 	err := other.transact(t.Context(), func(*Tx) error {
 		short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -271,8 +282,10 @@ func TestBusyStore(t *testing.T) {
 	}
 }
 
-func TestClosedStore(t *testing.T) {
-	s := fresh(t)
+func TestClosedStore(t *testing.T) { onEach(t, testClosedStore) }
+
+func testClosedStore(t *testing.T, on database) {
+	s := on.fresh(t)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -285,24 +298,35 @@ func TestClosedStore(t *testing.T) {
 }
 
 // A forged or removed head of the audit is not made good by the next event.
-func TestForgedAuditHead(t *testing.T) {
-	for what, forge := range map[string]string{
-		"tail and head cut":    `DELETE FROM audit WHERE sequence = 3; UPDATE meta SET value = (SELECT x'0000000000000002' || hash FROM audit WHERE sequence = 2) WHERE name = 'audit.head'`,
-		"head removed":         `DELETE FROM meta WHERE name = 'audit.head'`,
-		"head set back":        `UPDATE meta SET value = (SELECT x'0000000000000002' || hash || zeroblob(32) FROM audit WHERE sequence = 2) WHERE name = 'audit.head'`,
-		"head is of no length": `UPDATE meta SET value = x'01' WHERE name = 'audit.head'`,
+func TestForgedAuditHead(t *testing.T) { onEach(t, testForgedAuditHead) }
+
+func testForgedAuditHead(t *testing.T, on database) {
+	second := []byte{0, 0, 0, 0, 0, 0, 0, 2}
+	for what, forge := range map[string]func(tx *Tx, hash []byte) error{
+		"tail and head cut": func(tx *Tx, hash []byte) error {
+			return errors.Join(tx.exec(`DELETE FROM audit WHERE sequence = 3`), tx.PutMeta(metaAuditHead, slices.Concat(second, hash)))
+		},
+		"head removed": func(tx *Tx, _ []byte) error { return tx.PutMeta(metaAuditHead, nil) },
+		"head set back": func(tx *Tx, hash []byte) error {
+			return tx.PutMeta(metaAuditHead, slices.Concat(second, hash, make([]byte, 32)))
+		},
+		"head is of no length": func(tx *Tx, _ []byte) error { return tx.PutMeta(metaAuditHead, []byte{1}) },
 	} {
 		t.Run(what, func(t *testing.T) {
-			s := fresh(t)
+			s := on.fresh(t)
 			for range 3 {
 				if err := s.AppendEvents(t.Context(), []audit.Event{{Operation: "sign"}}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if _, err := s.write.Exec(forge); err != nil {
+			events, err := s.Events(t.Context(), 1, 1)
+			if err != nil {
 				t.Fatal(err)
 			}
-			err := s.AppendEvents(t.Context(), []audit.Event{{Operation: "sign"}})
+			if err := s.transact(t.Context(), func(tx *Tx) error { return forge(tx, events[0].Hash) }); err != nil {
+				t.Fatal(err)
+			}
+			err = s.AppendEvents(t.Context(), []audit.Event{{Operation: "sign"}})
 			wantKind(t, "another event", err, fault.StoreDamaged)
 			if report, err := audit.Verify(t.Context(), s, keyed("root")); err == nil && report.Break == nil {
 				t.Error("Verify finds nothing")
@@ -311,11 +335,15 @@ func TestForgedAuditHead(t *testing.T) {
 	}
 }
 
-func TestPrune(t *testing.T) {
-	s := fresh(t)
+func TestPrune(t *testing.T) { onEach(t, testPrune) }
+
+func testPrune(t *testing.T, on database) {
+	s := on.fresh(t)
 	ctx := t.Context()
 	now := time.Now()
 	s.now = func() time.Time { return now }
+	const remembered = 300
+	s.remember = remembered
 	token := newToken(t, s, "a")
 	request := func(id string) (replayed bool) {
 		_, replayed, err := s.Change(ctx, Change{RequestID: id, Application: "web"}, func(*Tx) ([]byte, error) { return nil, nil })
@@ -336,7 +364,7 @@ func TestPrune(t *testing.T) {
 	// More removed objects than are remembered.
 	since, _ := s.Revision(ctx, token.UID)
 	change(t, s, func(tx *Tx) error {
-		for range rememberRemoved + 5 {
+		for range remembered + 5 {
 			o := Object{Token: token.UID}
 			if err := tx.CreateObject(&o); err != nil {
 				return err
@@ -347,7 +375,7 @@ func TestPrune(t *testing.T) {
 		}
 		return nil
 	})
-	if ids, complete, err := s.Removed(ctx, token.UID, since); err != nil || !complete || len(ids) != rememberRemoved+5 {
+	if ids, complete, err := s.Removed(ctx, token.UID, since); err != nil || !complete || len(ids) != remembered+5 {
 		t.Fatalf("before: %d removed, %v, %v", len(ids), complete, err)
 	}
 	now = now.Add(23 * time.Hour)
@@ -361,11 +389,11 @@ func TestPrune(t *testing.T) {
 		t.Errorf("a ticket that expired long ago is remembered: %v", err)
 	}
 	ids, complete, err := s.Removed(ctx, token.UID, since)
-	if err != nil || complete || len(ids) != rememberRemoved {
+	if err != nil || complete || len(ids) != remembered {
 		t.Errorf("after: %d removed, complete %v, %v", len(ids), complete, err)
 	}
 	// The first five were created and removed in ten revisions.
-	if ids, complete, err := s.Removed(ctx, token.UID, since+10); err != nil || !complete || len(ids) != rememberRemoved {
+	if ids, complete, err := s.Removed(ctx, token.UID, since+10); err != nil || !complete || len(ids) != remembered {
 		t.Errorf("since the first that is remembered: %d removed, complete %v, %v", len(ids), complete, err)
 	}
 	now = now.Add(2 * time.Hour)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
+	"github.com/anyhsm/anyhsm/softhsm-tests/postgrestest"
 )
 
 // crashEnv makes the test program a writer that is to be killed: "PATH TOKEN FIRST".
@@ -27,7 +28,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	postgrestest.Stop()
+	os.Exit(code)
 }
 
 // writeUntilKilled makes objects under request ids that count up, and strict audit events beside them. It says what was
@@ -79,8 +82,10 @@ func makeObject(ctx context.Context, s *Store, token string, n int) (replayed bo
 
 // A writer is killed at random moments. Whatever it acknowledged is there once, a repeated request does not do its work
 // again, and the audit verifies and has every event that a strict log acknowledged.
-func TestKill(t *testing.T) {
-	path := t.TempDir() + "/s.db"
+func TestKill(t *testing.T) { onEach(t, testKill) }
+
+func testKill(t *testing.T, on database) {
+	path := on.make(t)
 	s := open(t, path)
 	token := newToken(t, s, "a")
 	if err := s.Close(); err != nil {

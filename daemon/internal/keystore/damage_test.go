@@ -237,10 +237,12 @@ func TestReopenIsIdempotent(t *testing.T) {
 	}
 }
 
-func TestNewerSchema(t *testing.T) {
-	path := t.TempDir() + "/s.db"
+func TestNewerSchema(t *testing.T) { onEach(t, testNewerSchema) }
+
+func testNewerSchema(t *testing.T, on database) {
+	path := on.make(t)
 	s := open(t, path)
-	if _, err := s.write.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (4711, 1)"); err != nil {
+	if _, err := s.write.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (4711, TRUE)"); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
@@ -252,8 +254,10 @@ func TestNewerSchema(t *testing.T) {
 }
 
 // Daemons that start together on a path where nothing is make one store.
-func TestStartTogether(t *testing.T) {
-	path := t.TempDir() + "/s.db"
+func TestStartTogether(t *testing.T) { onEach(t, testStartTogether) }
+
+func testStartTogether(t *testing.T, on database) {
+	path := on.make(t)
 	results := make(chan error)
 	for range 6 {
 		go func() {

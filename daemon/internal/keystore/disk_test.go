@@ -45,7 +45,7 @@ func wantFull(t *testing.T, s *Store, token string, objects int) {
 
 // The store's own limit of pages stands for a full disk where no file system can be mounted.
 func TestFullByPages(t *testing.T) {
-	s := fresh(t)
+	s := onSQLite.fresh(t)
 	token := newToken(t, s, "a")
 	if _, err := s.write.Exec("PRAGMA max_page_count = 150"); err != nil {
 		t.Fatal(err)

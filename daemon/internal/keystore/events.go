@@ -5,6 +5,8 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -34,19 +36,49 @@ func (tx *Tx) appendEvents(events []audit.Event) error {
 	if tx.auth != nil && head.Sequence > 0 && !bytes.Equal(audit.Append(head, nil, tx.now, tx.auth).MAC, head.MAC) {
 		return fault.New(fault.StoreDamaged, "the head of the audit in the store %s was changed from outside; run: anyhsm audit verify, and restore the store from a backup", tx.engine.name())
 	}
-	head = audit.Append(head, events, tx.now, tx.auth)
 	for i := range events {
-		e := &events[i]
-		err := tx.exec(`INSERT INTO audit (`+eventColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, signed(e.Sequence), micro(e.Time), e.Application,
-			e.Identity, e.Operation, e.Token, e.Object, e.Mechanism, e.Outcome, e.Detail, e.Hash)
-		if fault.Is(err, fault.AlreadyExists) {
-			return fault.New(fault.StoreDamaged, "the audit in the store %s has event %d already, which its head does not know; run: anyhsm audit verify, and restore the store from a backup", tx.engine.name(), e.Sequence)
+		legible(&events[i])
+	}
+	head = audit.Append(head, events, tx.now, tx.auth)
+	for written := 0; written < len(events); {
+		// Many rows in one statement, of few lengths: each length is a statement that is prepared once.
+		rows := 1
+		for rows*4 <= min(len(events)-written, 256) {
+			rows *= 4
 		}
-		if err != nil {
+		if err := tx.insertEvents(events[written : written+rows]); err != nil {
 			return err
 		}
+		written += rows
 	}
+	last := events[len(events)-1]
+	tx.mark = &mark{last.Sequence, last.Hash}
 	return tx.PutMeta(metaAuditHead, head.Encode())
+}
+
+func (tx *Tx) insertEvents(events []audit.Event) error {
+	const row = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	args := make([]any, 0, 11*len(events))
+	for i := range events {
+		e := &events[i]
+		args = append(args, signed(e.Sequence), micro(e.Time), e.Application, e.Identity, e.Operation, e.Token, e.Object, e.Mechanism, e.Outcome,
+			e.Detail, e.Hash)
+	}
+	err := tx.exec(`INSERT INTO audit (`+eventColumns+`) VALUES `+row+strings.Repeat(`, `+row, len(events)-1), args...)
+	if fault.Is(err, fault.AlreadyExists) {
+		return fault.New(fault.StoreDamaged, "the audit in the store %s has an event after %d already, which its head does not know; run: anyhsm audit verify, and restore the store from a backup",
+			tx.engine.name(), events[0].Sequence-1)
+	}
+	return err
+}
+
+// legible makes an event's texts such that each database keeps them as they are: a label can be any bytes.
+func legible(e *audit.Event) {
+	for _, text := range []*string{&e.Application, &e.Identity, &e.Operation, &e.Token, &e.Object, &e.Mechanism, &e.Outcome, &e.Detail} {
+		if strings.ContainsRune(*text, 0) || !utf8.ValidString(*text) {
+			*text = strings.ReplaceAll(strings.ToValidUTF8(*text, "\uFFFD"), "\x00", "\uFFFD")
+		}
+	}
 }
 
 // AuditHead returns the end of the audit's chain.

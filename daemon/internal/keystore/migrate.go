@@ -14,30 +14,36 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the schema up to this program's version.
+// migrate brings the schema up to this program's version. Daemons of the version before may go on meanwhile.
 func (s *Store) migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(s.engine.dialect(), s.write, files, goose.WithDisableGlobalRegistry(true))
+	dialect, options, err := s.engine.migrator()
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(dialect, s.write, files, append(options, goose.WithDisableGlobalRegistry(true))...)
 	if err != nil {
 		return s.engine.fault(err)
 	}
-	// Daemons that start together migrate together: whoever comes second fails once and then finds all done.
-	for try := 1; ; try++ {
-		current, target, err := provider.GetVersions(ctx)
-		if err == nil && current > target {
-			return fault.New(fault.VersionMismatch,
-				"the store %s has schema version %d, this daemon knows %d; start the newer daemon that wrote it, or restore a backup from before",
-				s.engine.name(), current, target)
+	return persist(ctx, s.engine, func() error {
+		// Daemons that start together migrate together: whoever comes second fails once and then finds all done.
+		for try := 1; ; try++ {
+			current, target, err := provider.GetVersions(ctx)
+			if err == nil && current > target {
+				return fault.New(fault.VersionMismatch,
+					"the store %s has schema version %d, this daemon knows %d; start the newer daemon that wrote it, or restore a backup from before",
+					s.engine.name(), current, target)
+			}
+			if err == nil && current < target {
+				_, err = provider.Up(ctx)
+			}
+			if err == nil || try == 5 || ctx.Err() != nil || s.engine.transient(err) {
+				return err
+			}
+			time.Sleep(time.Duration(try) * 50 * time.Millisecond)
 		}
-		if err == nil {
-			_, err = provider.Up(ctx)
-		}
-		if err == nil || try == 5 || ctx.Err() != nil {
-			return s.engine.fault(err)
-		}
-		time.Sleep(time.Duration(try) * 50 * time.Millisecond)
-	}
+	})
 }

@@ -93,7 +93,7 @@ func (r *Reader) Objects(ctx context.Context, query ObjectQuery) ([]Object, erro
 		args = append(args, arg)
 	}
 	if query.AfterID > 0 {
-		also("o.id > ?", signed(query.AfterID))
+		also("o.id > ?", min(query.AfterID, maxID-1))
 	}
 	if query.Since > 0 {
 		also("o.revision > ?", signed(query.Since))
@@ -178,13 +178,16 @@ func (tx *Tx) CreateObject(o *Object) error {
 
 // UpdateObject writes an object's attributes and key reference; it sets Revision and raises the token's.
 func (tx *Tx) UpdateObject(o *Object) error {
+	if o.ID >= maxID {
+		return errNoObject
+	}
 	token, revision, err := tx.raise(o.Token)
 	if err != nil {
 		return err
 	}
 	o.Revision = revision
 	n, err := tx.run(`UPDATE objects SET private = ?, class = ?, key_type = ?, label = ?, cka_id = ?, attributes = ?, revision = ?
-		WHERE id = ? AND token_id = ?`, append(o.columns(), signed(o.ID), token)...)
+		WHERE id = ? AND token_id = ?`, append(o.columns(), o.ID, token)...)
 	if err != nil {
 		return err
 	}
@@ -196,11 +199,14 @@ func (tx *Tx) UpdateObject(o *Object) error {
 
 // DeleteObject deletes an object; fault.ObjectHandleInvalid if it is not there.
 func (tx *Tx) DeleteObject(token string, id uint64) error {
+	if id >= maxID {
+		return errNoObject
+	}
 	tokenID, revision, err := tx.raise(token)
 	if err != nil {
 		return err
 	}
-	n, err := tx.run(`DELETE FROM objects WHERE id = ? AND token_id = ?`, signed(id), tokenID)
+	n, err := tx.run(`DELETE FROM objects WHERE id = ? AND token_id = ?`, id, tokenID)
 	if err != nil {
 		return err
 	}

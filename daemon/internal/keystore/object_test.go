@@ -13,8 +13,10 @@ import (
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
-func TestTokens(t *testing.T) {
-	s := fresh(t)
+func TestTokens(t *testing.T) { onEach(t, testTokens) }
+
+func testTokens(t *testing.T, on database) {
+	s := on.fresh(t)
 	ctx := t.Context()
 	if free, err := s.FreeSlot(ctx); err != nil || free != 1 {
 		t.Errorf("the first free slot: %d, %v", free, err)
@@ -58,8 +60,10 @@ func TestTokens(t *testing.T) {
 }
 
 // Slot ids and object ids are never given again, and the free slot is what the next token gets, also after a restart.
-func TestNumbersAreNeverReused(t *testing.T) {
-	path := t.TempDir() + "/s.db"
+func TestNumbersAreNeverReused(t *testing.T) { onEach(t, testNumbersAreNeverReused) }
+
+func testNumbersAreNeverReused(t *testing.T, on database) {
+	path := on.make(t)
 	s := open(t, path)
 	keeper := newToken(t, s, "keeper")
 	seenSlots, seenObjects := map[uint64]bool{keeper.ID: true}, map[uint64]bool{}
@@ -89,8 +93,10 @@ func TestNumbersAreNeverReused(t *testing.T) {
 	}
 }
 
-func TestNumbersEnd(t *testing.T) {
-	s := fresh(t)
+func TestNumbersEnd(t *testing.T) { onEach(t, testNumbersEnd) }
+
+func testNumbersEnd(t *testing.T, on database) {
+	s := on.fresh(t)
 	token := newToken(t, s, "a")
 	change(t, s, func(tx *Tx) error { return tx.exec(`UPDATE counters SET next = ?`, maxID-1) })
 	if o := newObject(t, s, token.UID, "last"); o.ID != maxID-1 {
@@ -100,8 +106,10 @@ func TestNumbersEnd(t *testing.T) {
 	wantKind(t, "one object too many", err, fault.DeviceMemory)
 }
 
-func TestObjects(t *testing.T) {
-	s := fresh(t)
+func TestObjects(t *testing.T) { onEach(t, testObjects) }
+
+func testObjects(t *testing.T, on database) {
+	s := on.fresh(t)
 	ctx := t.Context()
 	a, b := newToken(t, s, "a"), newToken(t, s, "b")
 	// Whatever an application puts into a label or an id comes back: no UTF-8, zero bytes, none, a very long one.
@@ -189,8 +197,10 @@ func TestObjects(t *testing.T) {
 	wantKind(t, "a key of a deleted token", err, fault.ObjectHandleInvalid)
 }
 
-func TestObjectQuery(t *testing.T) {
-	s := fresh(t)
+func TestObjectQuery(t *testing.T) { onEach(t, testObjectQuery) }
+
+func testObjectQuery(t *testing.T, on database) {
+	s := on.fresh(t)
 	ctx := t.Context()
 	token, other := newToken(t, s, "a"), newToken(t, s, "b")
 	var revisions []uint64
@@ -239,8 +249,10 @@ func TestObjectQuery(t *testing.T) {
 }
 
 // A cache that reads what changed and what was removed since a revision ends up with what is there.
-func TestRevisionsAndRemoved(t *testing.T) {
-	s := fresh(t)
+func TestRevisionsAndRemoved(t *testing.T) { onEach(t, testRevisionsAndRemoved) }
+
+func testRevisionsAndRemoved(t *testing.T, on database) {
+	s := on.fresh(t)
 	ctx := t.Context()
 	token := newToken(t, s, "a")
 	first, second, third := newObject(t, s, token.UID, "1"), newObject(t, s, token.UID, "2"), newObject(t, s, token.UID, "3")
@@ -268,8 +280,10 @@ func TestRevisionsAndRemoved(t *testing.T) {
 }
 
 // Bytes of the attributes column that were changed from outside are damage, not attributes.
-func TestDamagedAttributes(t *testing.T) {
-	s := fresh(t)
+func TestDamagedAttributes(t *testing.T) { onEach(t, testDamagedAttributes) }
+
+func testDamagedAttributes(t *testing.T, on database) {
+	s := on.fresh(t)
 	token := newToken(t, s, "a")
 	o := newObject(t, s, token.UID, "key")
 	change(t, s, func(tx *Tx) error { return tx.exec(`UPDATE objects SET attributes = ?`, []byte{0xff, 0xff, 0xff}) })

@@ -19,6 +19,12 @@ func (s *Store) TryPIN(ctx context.Context, token string, user bool, maxFailed i
 		return Token{}, s.engine.fault(err)
 	}
 	defer done()
+	// So do tries through other daemons.
+	over, err := s.engine.turn(ctx, token+" "+role(user))
+	if err != nil {
+		return Token{}, err
+	}
+	defer over()
 	t, err := s.countTry(ctx, token, user, maxFailed)
 	if err != nil {
 		return Token{}, err
@@ -44,23 +50,38 @@ func (s *Store) TryPIN(ctx context.Context, token string, user bool, maxFailed i
 
 // countTry counts a try as failed and returns the token with it, or refuses it.
 func (s *Store) countTry(ctx context.Context, token string, user bool, maxFailed int) (*Token, error) {
-	var t Token
-	err := s.transact(ctx, func(tx *Tx) (err error) {
+	// Whoever hammers at a locked PIN must not keep writers waiting.
+	t, err := s.Token(ctx, token)
+	if err == nil {
+		err = t.mayTry(user, maxFailed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = s.transact(ctx, func(tx *Tx) (err error) {
 		if t, err = tx.Token(ctx, token); err != nil {
 			return err
 		}
-		pin := t.pin(user)
-		switch {
-		case pin.Hash == "":
-			return fault.New(fault.UserPINNotInitialized, "the token %q has no such PIN yet; set it first", t.Label)
-		case pin.Failed >= maxFailed:
-			return fault.New(fault.PINLocked, "the PIN is locked after %d wrong tries; ask an administrator to unlock the token", pin.Failed)
+		if err := t.mayTry(user, maxFailed); err != nil {
+			return err
 		}
+		pin := t.pin(user)
 		pin.Failed++
 		// The count is no change that a cache must hear of: the revision stays.
 		return tx.exec(`UPDATE tokens SET `+role(user)+`_failed = ? WHERE uid = ?`, pin.Failed, token)
 	})
 	return &t, err
+}
+
+// mayTry refuses a try where there is no PIN or no try left.
+func (t *Token) mayTry(user bool, maxFailed int) error {
+	switch pin := t.pin(user); {
+	case pin.Hash == "":
+		return fault.New(fault.UserPINNotInitialized, "the token %q has no such PIN yet; set it first", t.Label)
+	case pin.Failed >= maxFailed:
+		return fault.New(fault.PINLocked, "the PIN is locked after %d wrong tries; ask an administrator to unlock the token", pin.Failed)
+	}
+	return nil
 }
 
 func (t *Token) pin(user bool) *PIN {

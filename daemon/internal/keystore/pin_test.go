@@ -13,8 +13,10 @@ import (
 func right(string) bool { return true }
 func wrong(string) bool { return false }
 
-func TestTryPIN(t *testing.T) {
-	s := fresh(t)
+func TestTryPIN(t *testing.T) { onEach(t, testTryPIN) }
+
+func testTryPIN(t *testing.T, on database) {
+	s := on.fresh(t)
 	ctx := t.Context()
 	token := newToken(t, s, "a")
 	failed := func(user bool) int {
@@ -72,8 +74,10 @@ func TestTryPIN(t *testing.T) {
 }
 
 // The lock outlives the daemon, and the last try before a crash counts.
-func TestTriesOutliveACrash(t *testing.T) {
-	path := t.TempDir() + "/s.db"
+func TestTriesOutliveACrash(t *testing.T) { onEach(t, testTriesOutliveACrash) }
+
+func testTriesOutliveACrash(t *testing.T, on database) {
+	path := on.make(t)
 	s := open(t, path)
 	token := newToken(t, s, "a")
 	func() {
@@ -86,8 +90,10 @@ func TestTriesOutliveACrash(t *testing.T) {
 }
 
 // Many workers that log in at once with the right PIN do not lock it; with a wrong one they get no more tries than one.
-func TestTriesAtOnce(t *testing.T) {
-	s := fresh(t)
+func TestTriesAtOnce(t *testing.T) { onEach(t, testTriesAtOnce) }
+
+func testTriesAtOnce(t *testing.T, on database) {
+	s := on.fresh(t)
 	token := newToken(t, s, "a")
 	var all sync.WaitGroup
 	for range 40 {
@@ -116,8 +122,10 @@ func TestTriesAtOnce(t *testing.T) {
 	}
 }
 
-func TestTryMayNotWait(t *testing.T) {
-	s := fresh(t)
+func TestTryMayNotWait(t *testing.T) { onEach(t, testTryMayNotWait) }
+
+func testTryMayNotWait(t *testing.T, on database) {
+	s := on.fresh(t)
 	token := newToken(t, s, "a")
 	inside, release := make(chan struct{}), make(chan struct{})
 	done := make(chan error)
@@ -141,8 +149,10 @@ func TestTryMayNotWait(t *testing.T) {
 }
 
 // A client that hangs up does not leave a try behind that was right.
-func TestCallerGoesAway(t *testing.T) {
-	s := fresh(t)
+func TestCallerGoesAway(t *testing.T) { onEach(t, testCallerGoesAway) }
+
+func testCallerGoesAway(t *testing.T, on database) {
+	s := on.fresh(t)
 	token := newToken(t, s, "a")
 	ctx, cancel := context.WithCancel(t.Context())
 	if _, err := s.TryPIN(ctx, token.UID, true, 3, func(string) bool { cancel(); return true }); err != nil {

@@ -69,7 +69,7 @@ func (s *Store) repeat(ctx context.Context, statement string, args ...any) error
 func (s *Store) pruneRemoved(ctx context.Context) error {
 	type long struct{ token, count int64 }
 	var tokens []long
-	err := s.all(ctx, `SELECT token_id, COUNT(*) FROM removed GROUP BY token_id HAVING COUNT(*) > ?`, []any{rememberRemoved}, func(row *sql.Rows) error {
+	err := s.all(ctx, `SELECT token_id, COUNT(*) FROM removed GROUP BY token_id HAVING COUNT(*) > ?`, []any{s.remember}, func(row *sql.Rows) error {
 		var l long
 		err := row.Scan(&l.token, &l.count)
 		tokens = append(tokens, l)
@@ -83,7 +83,7 @@ func (s *Store) pruneRemoved(ctx context.Context) error {
 		var last int64
 		err := s.transact(ctx, func(tx *Tx) error {
 			if _, err := tx.one(ctx, `SELECT revision FROM removed WHERE token_id = ? ORDER BY revision LIMIT 1 OFFSET ?`,
-				[]any{l.token, l.count - rememberRemoved - 1}, &last); err != nil {
+				[]any{l.token, l.count - s.remember - 1}, &last); err != nil {
 				return err
 			}
 			return tx.exec(`UPDATE tokens SET forgotten = ? WHERE id = ? AND forgotten < ?`, last, l.token, last)

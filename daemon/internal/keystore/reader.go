@@ -19,30 +19,60 @@ type querier interface {
 type Reader struct {
 	q      querier
 	engine engine
+	// pooled tells that each statement stands alone, so that one can be run again; in a transaction only the whole can.
+	pooled bool
 }
 
 // one reads one row; found is false if there is none.
 func (r *Reader) one(ctx context.Context, query string, args []any, dest ...any) (found bool, err error) {
-	err = r.q.QueryRowContext(ctx, r.engine.bind(query), args...).Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, r.engine.fault(err)
+	err = r.persist(ctx, func() error {
+		err := r.q.QueryRowContext(ctx, r.engine.bind(query), args...).Scan(dest...)
+		found = err == nil
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return found && err == nil, err
 }
 
 // all reads rows one after the other through scan.
 func (r *Reader) all(ctx context.Context, query string, args []any, scan func(row *sql.Rows) error) error {
-	rows, err := r.q.QueryContext(ctx, r.engine.bind(query), args...)
-	if err != nil {
-		return r.engine.fault(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return r.engine.fault(err)
+	scanned := false
+	var late error
+	err := r.persist(ctx, func() error {
+		rows, err := r.q.QueryContext(ctx, r.engine.bind(query), args...)
+		if err != nil {
+			return err
 		}
+		defer rows.Close()
+		for rows.Next() {
+			scanned = true
+			if late = scan(rows); late != nil {
+				return nil
+			}
+		}
+		if err := rows.Err(); err != nil && scanned {
+			// What was scanned cannot be taken back.
+			late = err
+			return nil
+		} else if err != nil {
+			return err
+		}
+		return nil
+	})
+	if err == nil {
+		err = r.engine.fault(late)
 	}
-	return r.engine.fault(rows.Err())
+	return err
+}
+
+// persist runs a statement, again where that helps.
+func (r *Reader) persist(ctx context.Context, run func() error) error {
+	if r.pooled {
+		return persist(ctx, r.engine, run)
+	}
+	return r.engine.fault(run())
 }
 
 // Meta returns a value of meta, nil if it is not there.

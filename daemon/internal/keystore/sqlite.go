@@ -22,9 +22,26 @@ import (
 // sqliteEngine is all that is peculiar to SQLite.
 type sqliteEngine struct{ path string }
 
-func (e sqliteEngine) dialect() goose.Dialect   { return goose.DialectSQLite3 }
-func (e sqliteEngine) bind(query string) string { return query }
-func (e sqliteEngine) name() string             { return e.path }
+func (e sqliteEngine) migrator() (goose.Dialect, []goose.ProviderOption, error) {
+	return goose.DialectSQLite3, nil, nil
+}
+func (e sqliteEngine) bind(query string) string   { return query }
+func (e sqliteEngine) name() string               { return e.path }
+func (e sqliteEngine) querier(db *sql.DB) querier { return newPrepared(db) }
+func (e sqliteEngine) statements(tx *sql.Tx) *repeated {
+	return &repeated{Tx: tx, statements: map[string]*sql.Stmt{}}
+}
+func (e sqliteEngine) close() error { return nil }
+
+// One file is one machine's: a writer has it alone, nothing is lost on the way, and nobody else has a cache.
+func (e sqliteEngine) shared() bool                                 { return false }
+func (e sqliteEngine) transient(error) bool                         { return false }
+func (e sqliteEngine) changing() *sql.TxOptions                     { return nil }
+func (e sqliteEngine) viewing() *sql.TxOptions                      { return &sql.TxOptions{ReadOnly: true} }
+func (e sqliteEngine) serialize(context.Context, *sql.Tx) error     { return nil }
+func (e sqliteEngine) announce(context.Context, *sql.Tx) error      { return nil }
+func (e sqliteEngine) hints(context.Context, func())                {}
+func (e sqliteEngine) turn(context.Context, string) (func(), error) { return func() {}, nil }
 
 // openSQLite opens the file, or makes it.
 func openSQLite(ctx context.Context, path string) (*Store, error) {

@@ -60,12 +60,15 @@ func (p *prepared) QueryRowContext(ctx context.Context, query string, args ...an
 // repeated are the statements of a transaction: one that comes again is prepared, and kept until the transaction ends.
 type repeated struct {
 	*sql.Tx
-	// statements holds nil for a statement that has run once.
+	// statements holds nil for a statement that has run once; it is nil where the driver itself prepares statements.
 	statements map[string]*sql.Stmt
 }
 
 // statement returns a prepared statement, nil for one that comes for the first time.
 func (r *repeated) statement(ctx context.Context, query string) *sql.Stmt {
+	if r.statements == nil {
+		return nil
+	}
 	statement, seen := r.statements[query]
 	if statement == nil && seen {
 		// What cannot be prepared fails again, and is reported, when it is run.

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
-	"path/filepath"
 	"testing"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
@@ -32,11 +31,6 @@ func open(t testing.TB, path string) *Store {
 	s.Authenticate(keyed("root"))
 	t.Cleanup(func() { s.Close() })
 	return s
-}
-
-func fresh(t testing.TB) *Store {
-	t.Helper()
-	return open(t, filepath.Join(t.TempDir(), "store", "anyhsm.db"))
 }
 
 // change runs a Change without a request id that must succeed.
@@ -83,8 +77,10 @@ func wantVerified(t testing.TB, s *Store) audit.Report {
 	return report
 }
 
-func TestInitMeta(t *testing.T) {
-	s := fresh(t)
+func TestInitMeta(t *testing.T) { onEach(t, testInitMeta) }
+
+func testInitMeta(t *testing.T, on database) {
+	s := on.fresh(t)
 	if got, err := s.Meta(t.Context(), "x"); got != nil || err != nil {
 		t.Errorf("nothing there: %q, %v", got, err)
 	}
@@ -104,8 +100,10 @@ func TestInitMeta(t *testing.T) {
 }
 
 // A view sees one state, whatever is changed meanwhile.
-func TestView(t *testing.T) {
-	s := fresh(t)
+func TestView(t *testing.T) { onEach(t, testView) }
+
+func testView(t *testing.T, on database) {
+	s := on.fresh(t)
 	token := newToken(t, s, "a")
 	err := s.View(t.Context(), func(r *Reader) error {
 		before, err := r.Revision(t.Context(), token.UID)
@@ -131,8 +129,10 @@ func TestView(t *testing.T) {
 	}
 }
 
-func TestEvents(t *testing.T) {
-	s := fresh(t)
+func TestEvents(t *testing.T) { onEach(t, testEvents) }
+
+func testEvents(t *testing.T, on database) {
+	s := on.fresh(t)
 	for n := range 10 {
 		if err := s.AppendEvents(t.Context(), []audit.Event{{Operation: "sign", Object: fmt.Sprint(n)}, {Operation: "decrypt", Outcome: "OK", Detail: "ü"}}); err != nil {
 			t.Fatal(err)

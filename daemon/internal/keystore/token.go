@@ -94,6 +94,7 @@ func (r *Reader) Revision(ctx context.Context, token string) (uint64, error) {
 
 // CreateToken adds a token; it sets ID, Revision and Created, UID and Serial where empty.
 func (tx *Tx) CreateToken(t *Token) error {
+	tx.touched = true
 	id, err := tx.number("token")
 	if err != nil {
 		return err
@@ -112,6 +113,7 @@ func (tx *Tx) CreateToken(t *Token) error {
 
 // UpdateToken writes a token that was read in this transaction, and raises its revision.
 func (tx *Tx) UpdateToken(t Token) error {
+	tx.touched = true
 	n, err := tx.run(`UPDATE tokens SET label = ?, serial = ?, provider = ?, no_login = ?, sealed_key = ?, so_hash = ?, so_failed = ?, so_epoch = ?,
 		user_hash = ?, user_failed = ?, user_epoch = ?, revision = revision + 1 WHERE uid = ?`,
 		t.Label, t.Serial, t.Provider, t.NoLogin, present(t.SealedKey), t.SO.Hash, t.SO.Failed, t.SO.Epoch, t.User.Hash, t.User.Failed, t.User.Epoch, t.UID)
@@ -123,6 +125,7 @@ func (tx *Tx) UpdateToken(t Token) error {
 
 // DeleteToken deletes a token with its key, its objects and the grants on it; it returns how many objects went.
 func (tx *Tx) DeleteToken(uid string) (objects int, err error) {
+	tx.touched = true
 	count, err := tx.CountObjects(tx.ctx, uid)
 	if err != nil {
 		return 0, err

@@ -44,10 +44,11 @@ CREATE TABLE objects (
     token_id   INTEGER NOT NULL REFERENCES tokens (id) ON DELETE CASCADE,
     revision   BIGINT NOT NULL,
     -- Copies of attributes, for searching. Class and key type are the CK_ULONGs bit by bit; NULL where there is none.
+    -- A label is bytes: applications write what is no UTF-8.
     private    BOOLEAN NOT NULL,
     class      BIGINT,
     key_type   BIGINT,
-    label      TEXT,
+    label      BYTEA,
     cka_id     BYTEA,
     attributes BYTEA NOT NULL,
     created    BIGINT NOT NULL
