@@ -1,15 +1,67 @@
 package session
 
 import (
+	"sync"
+
 	"github.com/anyhsm/anyhsm/internal/fault"
 	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
 )
 
-// randomChunk is how many random bytes one call asks for.
-const randomChunk = 64 << 10
+const (
+	// randomChunk is how many random bytes one call asks for at the most.
+	randomChunk = 64 << 10
+	// A request of up to smallRandom bytes is answered from what an earlier one of readAhead brought: SunPKCS11 as the
+	// first provider takes 32 bytes for each signature.
+	smallRandom, readAhead = 64, 1024
+)
+
+// randomPool holds random bytes that nobody has had yet. What is handed out is wiped here; a forked child has a pool
+// of its own, since it has an image of its own.
+type randomPool struct {
+	mu    sync.Mutex
+	bytes []byte
+}
+
+// take hands out n bytes, or nil if there are fewer.
+func (p *randomPool) take(n int) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.bytes) < n {
+		return nil
+	}
+	out := make([]byte, n)
+	last := p.bytes[len(p.bytes)-n:]
+	copy(out, last)
+	clear(last)
+	p.bytes = p.bytes[:len(p.bytes)-n]
+	return out
+}
+
+// fill replaces what is there; fill(nil) wipes it.
+func (p *randomPool) fill(bytes []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.bytes)
+	p.bytes = bytes
+}
 
 // GenerateRandom is C_GenerateRandom.
 func (s *Session) GenerateRandom(n int) ([]byte, error) {
+	if n <= 0 || n > smallRandom {
+		return s.fetchRandom(n)
+	}
+	if out := s.token.random.take(n); out != nil {
+		return out, nil
+	}
+	fetched, err := s.fetchRandom(readAhead)
+	if err != nil {
+		return nil, err
+	}
+	s.token.random.fill(fetched[n:])
+	return fetched[:n:n], nil
+}
+
+func (s *Session) fetchRandom(n int) ([]byte, error) {
 	ctx, cancel := s.token.context()
 	defer cancel()
 	random := make([]byte, 0, min(max(n, 0), 1<<20))
@@ -30,8 +82,9 @@ func (s *Session) GenerateRandom(n int) ([]byte, error) {
 	return random, nil
 }
 
-// SeedRandom is C_SeedRandom.
+// SeedRandom is C_SeedRandom. What was read ahead knows nothing of the seed.
 func (s *Session) SeedRandom(seed []byte) error {
+	s.token.random.fill(nil)
 	ctx, cancel := s.token.context()
 	defer cancel()
 	_, err := read(s.token, func(header *anyhsmv1.CallHeader) (*anyhsmv1.SeedRandomResponse, error) {

@@ -43,7 +43,8 @@ type Token struct {
 	held       index
 	nextHandle uint64
 
-	cache cache
+	cache  cache
+	random randomPool
 }
 
 // NewToken makes the state of the token in a slot.
@@ -108,6 +109,7 @@ func (t *Token) Close(s *Session) error {
 	t.mu.Unlock()
 	s.end()
 	if last {
+		t.random.fill(nil)
 		t.forgetLogin()
 	}
 	return nil
