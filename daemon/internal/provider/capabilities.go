@@ -1,6 +1,10 @@
 package provider
 
-import "github.com/anyhsm/anyhsm/internal/cryptoki"
+import (
+	"slices"
+
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
+)
 
 // Capabilities is what a provider can do, as data.
 type Capabilities struct {
@@ -13,8 +17,12 @@ type Capabilities struct {
 	Mechanisms []Mechanism
 	// Curves are the object identifiers of the curves, DER, as in CKA_EC_PARAMS.
 	Curves [][]byte
-	// MaxData is the largest input of one operation in bytes; 0 for no limit.
-	MaxData int
+	// MaxData is the largest input of one operation in bytes; 0 for no limit. MinData is the smallest that signing
+	// takes: some services refuse an empty message.
+	MaxData, MinData int
+	// OneUse tells that a key pair is made for one use: to sign, else to decrypt, else to derive, whichever of them the
+	// template asks for first. The provider says in Generated.Private what became of the others.
+	OneUse bool
 	// Keeps tells that the provider keeps the keys itself, so that destroying and adopting mean something.
 	Keeps bool
 }
@@ -32,6 +40,15 @@ type Mechanism struct {
 	SameMGF bool
 	// NoLabel tells that OAEP takes no label.
 	NoLabel bool
+	// Sizes are the only key sizes between MinSize and MaxSize, nil for all.
+	Sizes []uint64
+	// DigestInfo are the digest mechanisms whose DigestInfo CKM_RSA_PKCS signs, nil for whatever fits under the padding.
+	DigestInfo []cryptoki.MechanismType
+	// SaltIsHash tells that the salt of PSS must be as long as the hash.
+	SaltIsHash bool
+	// HashSized tells that CKM_ECDSA takes only what can be brought to the length of a SHA-2 digest without changing
+	// the signature: on P-521, for which the longest is SHA-512, no more than 64 bytes.
+	HashSized bool
 }
 
 // Can tells whether the provider performs a mechanism for the use that a flag names.
@@ -48,4 +65,19 @@ func (c Capabilities) Mechanism(t cryptoki.MechanismType) (Mechanism, bool) {
 		}
 	}
 	return Mechanism{}, false
+}
+
+// Hashes tells whether the provider's tokens offer the hashing variant of a raw mechanism for a hash: not where the
+// service is known to refuse what it would reduce to.
+func (c Capabilities) Hashes(raw, digest cryptoki.MechanismType) bool {
+	m, ok := c.Mechanism(raw)
+	switch {
+	case !ok:
+		return false
+	case raw == cryptoki.CKM_RSA_PKCS && m.DigestInfo != nil:
+		return slices.Contains(m.DigestInfo, digest)
+	case raw == cryptoki.CKM_RSA_PKCS_PSS && m.Hashes != nil:
+		return slices.Contains(m.Hashes, digest)
+	}
+	return true
 }

@@ -44,6 +44,10 @@ func (c Capabilities) CheckUse(m cryptoki.Mechanism, use cryptoki.Flags, key cry
 	if generator, _ := mechanism.MGFHash(mgf); row.SameMGF && generator != data {
 		return fault.New(fault.MechanismParamInvalid, "provider %s does %s only with one hash for data and mask", c.Kind, m.Type)
 	}
+	if params, ok := m.Params.(cryptoki.PSSParams); ok && row.SaltIsHash && params.SaltLength != uint64(data.Size()) {
+		return fault.New(fault.MechanismParamInvalid, "provider %s does %s with %s only with a salt of %d bytes, not %d",
+			c.Kind, m.Type, hash, data.Size(), params.SaltLength)
+	}
 	return nil
 }
 
@@ -81,6 +85,9 @@ func (m Mechanism) checkSize(size uint64, unit string) error {
 	if size < m.MinSize || size > m.MaxSize {
 		// C_GenerateKey and C_GenerateKeyPair have no CKR_KEY_SIZE_RANGE.
 		return fault.New(fault.AttributeValueInvalid, "%s takes %d to %d %s here, not %d", m.Type, m.MinSize, m.MaxSize, unit, size)
+	}
+	if m.Sizes != nil && !slices.Contains(m.Sizes, size) {
+		return fault.New(fault.AttributeValueInvalid, "%s takes one of %d %s here, not %d", m.Type, m.Sizes, unit, size)
 	}
 	return nil
 }

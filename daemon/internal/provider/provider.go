@@ -56,6 +56,9 @@ type Generated struct {
 	// Public holds the attributes that the provider adds to both halves: CKA_MODULUS, CKA_PUBLIC_EXPONENT,
 	// CKA_EC_PARAMS, CKA_EC_POINT (a DER OCTET STRING).
 	Public cryptoki.Attributes
+	// Private holds the attributes of the private or secret key that became other than the template said, so that the
+	// object tells the truth: usage flags that the provider did not grant, CKA_ALLOWED_MECHANISMS, CKA_EXTRACTABLE.
+	Private cryptoki.Attributes
 }
 
 // Reference is what the store knows of a key.
@@ -124,6 +127,12 @@ type Found struct {
 // Lister is a provider that can list what it holds, page by page. The first page is "", the last answers "".
 type Lister interface {
 	List(ctx context.Context, page string) (found []Found, next string, err error)
+}
+
+// Finder is a Lister that finds one key by a name that an administrator gives, without listing all: fault.NotFound if
+// there is none. The name may be another one than Found.Name.
+type Finder interface {
+	Find(ctx context.Context, name string) (Found, error)
 }
 
 // RandomSource is a provider with random numbers of its own.

@@ -93,7 +93,7 @@ func (s *suite) recipes(keyType cryptoki.KeyType) []recipe {
 	case cryptoki.CKK_AES:
 		all = []recipe{aesRecipe(16), aesRecipe(24), aesRecipe(32)}
 	case cryptoki.CKK_GENERIC_SECRET:
-		all = []recipe{secretRecipe(64), secretRecipe(200)}
+		all = []recipe{secretRecipe(28), secretRecipe(32), secretRecipe(48), secretRecipe(64), secretRecipe(200)}
 	}
 	var here []recipe
 	for _, r := range all {
@@ -111,6 +111,7 @@ func (s *suite) proveClaim(t *testing.T, info mechanism.Info, use cryptoki.Flags
 		t.Fatal("the mechanism is claimed and there is no key that it could be tried with")
 	}
 	for _, r := range recipes {
+		r = s.to(r, use)
 		t.Run(r.name, func(t *testing.T) {
 			switch {
 			case use&(cryptoki.CKF_GENERATE|cryptoki.CKF_GENERATE_KEY_PAIR) != 0:
@@ -145,7 +146,7 @@ func (s *suite) proveRefusal(t *testing.T, info mechanism.Info, use cryptoki.Fla
 		return
 	}
 	for _, r := range s.recipes(info.KeyTypes[0]) {
-		k := s.shared(t, r)
+		k := s.shared(t, s.to(r, use))
 		var err error
 		switch use {
 		case cryptoki.CKF_SIGN:
@@ -184,7 +185,11 @@ func (s *suite) testSizes(t *testing.T) {
 			if !tc.slow {
 				s.shared(t, tc.recipe(most))
 			}
-			for _, size := range []uint64{0, least - 1, most + 1, most + 8, 1 << 40} {
+			wrong := []uint64{0, least - 1, most + 1, most + 8, 1 << 40}
+			if row.Sizes != nil {
+				wrong = append(wrong, least+1, most-1)
+			}
+			for _, size := range wrong {
 				request := tc.recipe(size).request()
 				request.Identity = s.identity()
 				_, err := s.provider.Generate(s.ctx(t), request)

@@ -60,6 +60,12 @@ func table(capabilities provider.Capabilities) string {
 		}
 	}
 	fmt.Fprintf(&out, "\nCurves: %s.\n\n", strings.Join(names, ", "))
+	if capabilities.MaxData > 0 {
+		fmt.Fprintf(&out, "One operation takes %d to %d bytes.\n\n", capabilities.MinData, capabilities.MaxData)
+	}
+	if capabilities.OneUse {
+		fmt.Fprintf(&out, "A key pair has one use: to sign, or else to decrypt, or else to derive.\n\n")
+	}
 	return out.String()
 }
 
@@ -106,6 +112,22 @@ func limits(m provider.Mechanism) []string {
 	}
 	if m.SameMGF {
 		all = append(all, "one hash for data and mask")
+	}
+	if m.Sizes != nil {
+		all = append(all, "only "+strings.Join(strings.Fields(strings.Trim(fmt.Sprint(m.Sizes), "[]")), ", "))
+	}
+	if m.DigestInfo != nil {
+		var names []string
+		for _, h := range m.DigestInfo {
+			names = append(names, h.String())
+		}
+		all = append(all, "signs only a DigestInfo of "+strings.Join(names, ", "))
+	}
+	if m.SaltIsHash {
+		all = append(all, "salt as long as the hash")
+	}
+	if m.HashSized {
+		all = append(all, "at most 64 bytes on P-521")
 	}
 	if m.NoLabel {
 		all = append(all, "no label")

@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -28,6 +29,10 @@ func (s *suite) proveEC(t *testing.T, k *testKey, m cryptoki.MechanismType, on *
 	for _, length := range []int{1, 20, 28, 32, 48, 64, 66, 100} {
 		digest := random(length)
 		signature, err := s.sign(t, k, cryptoki.Mechanism{Type: m}, digest)
+		if row, _ := s.capabilities.Mechanism(m); row.HashSized && length > crypto.SHA512.Size() && on.Bits > 8*crypto.SHA512.Size() {
+			wants(t, err, fault.DataLenRange)
+			continue
+		}
 		if err != nil {
 			t.Fatalf("%d bytes: %v", length, err)
 		}
@@ -139,6 +144,11 @@ func agree(t *testing.T, private *ecdsa.PrivateKey, public *ecdsa.PublicKey) []b
 func (s *suite) proveEdwards(t *testing.T, k *testKey) {
 	for _, length := range []int{0, 1, 32, 5000} {
 		message := random(length)
+		if s.tooLong(length) {
+			_, err := s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_EDDSA}, message)
+			wants(t, err, fault.DataLenRange)
+			continue
+		}
 		for _, params := range []cryptoki.Params{nil, cryptoki.EDDSAParams{}} {
 			signature, err := s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_EDDSA, Params: params}, message)
 			if err != nil || !ed25519.Verify(k.public.(ed25519.PublicKey), message, signature) {

@@ -231,13 +231,13 @@ func (s *suite) testDestroy(t *testing.T) {
 			case cryptoki.CKK_AES:
 				_, err = s.encrypt(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_AES_ECB}, make([]byte, 16))
 			case cryptoki.CKK_GENERIC_SECRET:
-				_, err = s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_SHA256_HMAC}, []byte("data"))
+				_, err = s.sign(t, k, cryptoki.Mechanism{Type: s.mac(int(r.size)).Type}, []byte("data"))
 			case cryptoki.CKK_EC:
 				_, err = s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}, random(32))
 			case cryptoki.CKK_EC_EDWARDS:
 				_, err = s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_EDDSA}, random(32))
 			default:
-				_, err = s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_RSA_PKCS}, random(32))
+				_, err = s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_RSA_PKCS}, s.paddable(t, 256)[0])
 			}
 			wants(t, err, fault.KeyHandleInvalid)
 		})

@@ -24,6 +24,22 @@ type recipe struct {
 	curve *curve.Curve
 	// open makes the key extractable and not sensitive.
 	open bool
+	// only is the one usage that the template asks for; 0 for all that the type has.
+	only cryptoki.AttributeType
+}
+
+// to is the recipe of a key for a use, where a key has only one.
+func (s *suite) to(r recipe, use cryptoki.Flags) recipe {
+	if !s.capabilities.OneUse {
+		return r
+	}
+	switch use {
+	case cryptoki.CKF_DECRYPT:
+		r.name, r.only = r.name+" to decrypt", cryptoki.CKA_DECRYPT
+	case cryptoki.CKF_DERIVE:
+		r.name, r.only = r.name+" to derive", cryptoki.CKA_DERIVE
+	}
+	return r
 }
 
 func rsaRecipe(bits uint64) recipe {
@@ -85,6 +101,9 @@ func (r recipe) request() provider.GenerateRequest {
 		return request
 	}
 	request.Private = common(cryptoki.CKO_PRIVATE_KEY, r.keyType, r.name, r.open)
+	for _, usage := range usages[r.keyType] {
+		request.Private.Set(cryptoki.Bool(usage, r.only == 0 || r.only == usage))
+	}
 	request.Public = cryptoki.Attributes{
 		cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), cryptoki.Ulong(cryptoki.CKA_KEY_TYPE, r.keyType),
 		cryptoki.Bool(cryptoki.CKA_TOKEN, true), cryptoki.String(cryptoki.CKA_LABEL, r.name), cryptoki.Bool(cryptoki.CKA_VERIFY, true),

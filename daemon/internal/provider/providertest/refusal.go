@@ -46,6 +46,7 @@ func (s *suite) wrongRSA(t *testing.T, k *testKey) {
 			wants(t, err, tc.kind, fault.DataLenRange)
 		})
 	}
+	k = s.shared(t, s.to(rsaRecipe(2048), cryptoki.CKF_DECRYPT))
 	oaep := cryptoki.OAEPParams{Hash: cryptoki.CKM_SHA_1, MGF: cryptoki.CKG_MGF1_SHA1}
 	for _, m := range []cryptoki.Mechanism{
 		{Type: cryptoki.CKM_RSA_PKCS},

@@ -21,8 +21,8 @@ func (s *suite) proveRSA(t *testing.T, k *testKey, m cryptoki.MechanismType, use
 	raw := cryptoki.Mechanism{Type: m}
 	switch {
 	case m == cryptoki.CKM_RSA_PKCS && use == cryptoki.CKF_SIGN:
-		for _, length := range []int{0, 1, 20, 36, 51, public.Size() - 11} {
-			data := random(length)
+		for _, data := range s.paddable(t, public.Size()) {
+			length := len(data)
 			signature, err := s.sign(t, k, raw, data)
 			if err != nil {
 				t.Fatalf("%d bytes: %v", length, err)
@@ -30,6 +30,9 @@ func (s *suite) proveRSA(t *testing.T, k *testKey, m cryptoki.MechanismType, use
 			if err := rsa.VerifyPKCS1v15(public, 0, data, signature); err != nil {
 				t.Errorf("%d bytes: Go's crypto does not take the signature: %v", length, err)
 			}
+		}
+		if row, _ := s.capabilities.Mechanism(m); row.DigestInfo != nil {
+			s.refuseUnstructured(t, k, row)
 		}
 	case m == cryptoki.CKM_RSA_PKCS:
 		for _, length := range []int{0, 1, 48, public.Size() - 11} {
@@ -69,6 +72,48 @@ func (s *suite) decrypts(t *testing.T, k *testKey, m cryptoki.Mechanism, ciphert
 	}
 	if !bytes.Equal(got, message) {
 		t.Errorf("%d bytes came back as %d other ones", len(message), len(got))
+	}
+}
+
+// paddable are data that CKM_RSA_PKCS signs.
+func (s *suite) paddable(t *testing.T, modulus int) (all [][]byte) {
+	t.Helper()
+	row, _ := s.capabilities.Mechanism(cryptoki.CKM_RSA_PKCS)
+	if row.DigestInfo == nil {
+		for _, length := range []int{0, 1, 20, 36, 51, modulus - 11} {
+			all = append(all, random(length))
+		}
+		return all
+	}
+	for _, digest := range row.DigestInfo {
+		all = append(all, digestInfo(t, digest))
+	}
+	return all
+}
+
+func digestInfo(t *testing.T, digest cryptoki.MechanismType) []byte {
+	t.Helper()
+	h, _ := mechanism.HashOf(digest)
+	data, err := mechanism.DigestInfo(h, random(h.Size()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// refuseUnstructured sends what is no DigestInfo that the provider signs.
+func (s *suite) refuseUnstructured(t *testing.T, k *testKey, row provider.Mechanism) {
+	t.Helper()
+	good := digestInfo(t, row.DigestInfo[0])
+	wrong := [][]byte{nil, random(1), random(36), random(51), good[1:], good[:len(good)-1], append(bytes.Clone(good), 0)}
+	for _, h := range hashes {
+		if !takes(provider.Mechanism{Hashes: row.DigestInfo}, h.hash, true) {
+			wrong = append(wrong, digestInfo(t, h.hash))
+		}
+	}
+	for _, data := range wrong {
+		_, err := s.sign(t, k, cryptoki.Mechanism{Type: row.Type}, data)
+		wants(t, err, fault.DataInvalid)
 	}
 }
 
@@ -170,11 +215,11 @@ func (s *suite) testParameters(t *testing.T) {
 	if !s.can(rsaRecipe(2048)) {
 		return
 	}
-	k := s.shared(t, rsaRecipe(2048))
 	if row, ok := s.capabilities.Mechanism(cryptoki.CKM_RSA_PKCS_PSS); ok {
-		t.Run("PSS", func(t *testing.T) { s.testPSSParameters(t, k, row) })
+		t.Run("PSS", func(t *testing.T) { s.testPSSParameters(t, s.shared(t, rsaRecipe(2048)), row) })
 	}
 	if row, ok := s.capabilities.Mechanism(cryptoki.CKM_RSA_PKCS_OAEP); ok {
+		k := s.shared(t, s.to(rsaRecipe(2048), cryptoki.CKF_DECRYPT))
 		t.Run("OAEP", func(t *testing.T) { s.testOAEPParameters(t, k, row) })
 	}
 }
@@ -220,7 +265,13 @@ func (s *suite) testPSSParameters(t *testing.T, k *testKey, row provider.Mechani
 	if takes(row, cryptoki.CKM_SHA256, true) {
 		for _, salt := range []uint64{0, 1, 20, 100, 222} {
 			t.Run(fmt.Sprintf("salt %d", salt), func(t *testing.T) {
-				s.provePSS(t, k, cryptoki.PSSParams{Hash: cryptoki.CKM_SHA256, MGF: cryptoki.CKG_MGF1_SHA256, SaltLength: salt})
+				params := cryptoki.PSSParams{Hash: cryptoki.CKM_SHA256, MGF: cryptoki.CKG_MGF1_SHA256, SaltLength: salt}
+				if !row.SaltIsHash {
+					s.provePSS(t, k, params)
+					return
+				}
+				_, err := s.sign(t, k, cryptoki.Mechanism{Type: row.Type, Params: params}, random(32))
+				wants(t, err, fault.MechanismParamInvalid)
 			})
 		}
 		for name, params := range map[string]cryptoki.Params{

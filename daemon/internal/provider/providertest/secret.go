@@ -178,6 +178,11 @@ func (s *suite) proveMAC(t *testing.T, k *testKey, info mechanism.Info) {
 	}
 	for _, length := range []int{0, 1, 64, 100_000} {
 		message := random(length)
+		if s.tooLong(length) {
+			_, err := s.sign(t, k, cryptoki.Mechanism{Type: info.Type}, message)
+			wants(t, err, fault.DataLenRange, fault.MechanismParamInvalid)
+			continue
+		}
 		h := hmac.New(info.Hash.New, k.value)
 		h.Write(message)
 		want := h.Sum(nil)
@@ -191,6 +196,24 @@ func (s *suite) proveMAC(t *testing.T, k *testKey, info mechanism.Info) {
 			t.Errorf("%d bytes: not the MAC that Go's crypto has: %v", length, err)
 		}
 	}
+}
+
+// tooLong tells whether a message is longer, or shorter, than the provider takes.
+func (s *suite) tooLong(length int) bool {
+	return length < s.capabilities.MinData || s.capabilities.MaxData > 0 && length > s.capabilities.MaxData
+}
+
+// mac returns an HMAC that a key of so many bytes does.
+func (s *suite) mac(length int) mechanism.Info {
+	for _, t := range []cryptoki.MechanismType{cryptoki.CKM_SHA256_HMAC, cryptoki.CKM_SHA224_HMAC, cryptoki.CKM_SHA384_HMAC, cryptoki.CKM_SHA512_HMAC} {
+		row, ok := s.capabilities.Mechanism(t)
+		if bits := uint64(8 * length); ok && bits >= row.MinSize && bits <= row.MaxSize {
+			info, _ := mechanism.Lookup(t)
+			return info
+		}
+	}
+	info, _ := mechanism.Lookup(cryptoki.CKM_SHA256_HMAC)
+	return info
 }
 
 // general tells whether a MAC has a length as parameter.
