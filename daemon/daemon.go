@@ -125,17 +125,40 @@ func (d *daemon) keepFresh(decisions *policy.Policy) {
 	}()
 }
 
+// follow sees to it that what another daemon on the same store changes takes effect here at once.
+func (d *daemon) follow(store *keystore.Store, decisions *policy.Policy, keyring *seal.Keyring) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	d.onClose(func() {
+		stop()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		store.Watch(ctx, func(ctx context.Context) error {
+			// The keys of tokens that are gone go too; others are read again when they are needed.
+			keyring.Wipe()
+			return decisions.Refresh(ctx)
+		})
+	}()
+}
+
 func (d *daemon) openStore(ctx context.Context) (*keystore.Store, *seal.Root, error) {
-	path := d.config.StorePath()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, nil, fmt.Errorf("cannot make the store's directory: %w; make it, or change store", err)
+	var settings []keystore.Option
+	if path := d.config.StorePath(); path != "" {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, nil, fmt.Errorf("cannot make the store's directory: %w; make it, or change store", err)
+		}
+		unlock, err := server.Lock(path+".lock", "the store "+path)
+		if err != nil {
+			return nil, nil, err
+		}
+		d.onClose(unlock)
 	}
-	unlock, err := server.Lock(path+".lock", "the store "+path)
-	if err != nil {
-		return nil, nil, err
+	if d.config.StorePassword != "" {
+		settings = append(settings, keystore.Password(d.config.StorePassword.Read))
 	}
-	d.onClose(unlock)
-	store, err := keystore.Open(ctx, d.config.Store)
+	store, err := keystore.Open(ctx, d.config.Store, settings...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -174,6 +197,7 @@ func (d *daemon) openKeys(ctx context.Context, store *keystore.Store, root *seal
 		return token.SealedKey, err
 	})
 	d.onClose(keyring.Wipe)
+	d.follow(store, decisions, keyring)
 	providers, err := catalog.Open(ctx, d.config, catalog.Environment{Keyring: keyring, Logger: d.logger})
 	if err != nil {
 		return nil, err

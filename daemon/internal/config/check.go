@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 )
 
 var (
@@ -19,19 +21,24 @@ var (
 // A Unix socket's address holds 107 bytes and a zero.
 const maxSocketPath = 107
 
-// StorePath returns the path of the store's file.
-func (c Config) StorePath() string { return strings.TrimPrefix(c.Store, "sqlite:") }
+// StorePath returns the path of the store's file, empty where it is on a database server.
+func (c Config) StorePath() string {
+	if c.onServer() {
+		return ""
+	}
+	return strings.TrimPrefix(c.Store, "sqlite:")
+}
+
+func (c Config) onServer() bool {
+	return strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://")
+}
 
 // check returns every problem as a sentence.
 func (c Config) check() []string {
 	var problems []string
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 
-	if scheme, _, ok := strings.Cut(c.Store, ":"); ok && scheme != "sqlite" {
-		wrong("store: %q is not supported; give a path or sqlite:/path", scheme)
-	} else if !filepath.IsAbs(c.StorePath()) {
-		wrong("store: %q is no absolute path; give one, as /var/lib/anyhsm/anyhsm.db", c.StorePath())
-	}
+	c.checkStore(wrong)
 	for _, admin := range c.Admins {
 		if !identity.MatchString(admin) {
 			wrong("admins: %q is no identity; write uid:N or cert:HEX", admin)
@@ -73,6 +80,28 @@ func (c Config) check() []string {
 		p.check(i+1, wrong)
 	}
 	return problems
+}
+
+func (c Config) checkStore(wrong func(string, ...any)) {
+	if c.StorePassword != "" {
+		if err := c.StorePassword.check(); err != nil {
+			wrong("store_password: %v", err)
+		}
+	}
+	if c.onServer() {
+		if err := keystore.CheckURL(c.Store); err != nil {
+			wrong("%v", err) // it names the key, and never repeats a password
+		}
+		return
+	}
+	if c.StorePassword != "" {
+		wrong("store_password: a file has no password; remove it, or give store = \"postgres://user@host/database\"")
+	}
+	if scheme, _, ok := strings.Cut(c.Store, ":"); ok && scheme != "sqlite" {
+		wrong("store: %q is not supported; give a path, sqlite:/path or postgres://user@host/database", scheme)
+	} else if !filepath.IsAbs(c.StorePath()) {
+		wrong("store: %q is no absolute path; give one, as /var/lib/anyhsm/anyhsm.db", c.StorePath())
+	}
 }
 
 func (l Listen) check(wrong func(string, ...any)) {

@@ -15,8 +15,10 @@ import (
 
 // Config is the daemon's configuration.
 type Config struct {
-	// Store is a path or a data source name as "sqlite:/path".
+	// Store is a path, "sqlite:/path", or "postgres://user@host/database" for the store of several daemons.
 	Store string `toml:"store"`
+	// StorePassword is the password for the database server.
+	StorePassword Secret `toml:"store_password,omitempty"`
 	// Admins are the identities that may administer: uid:N or cert:HEX.
 	Admins    []string   `toml:"admins"`
 	Listen    Listen     `toml:"listen"`

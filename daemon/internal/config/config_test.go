@@ -115,7 +115,7 @@ func TestWrong(t *testing.T) {
 		{"short ticket", "[login]\nticket_lifetime = \"1s\"", "login.ticket_lifetime"},
 		{"no tries", "[login]\nmax_failed = 0", "login.max_failed"},
 		{"relative store", `store = "anyhsm.db"`, "no absolute path"},
-		{"another database", `store = "postgres://x"`, `"postgres" is not supported`},
+		{"another database", `store = "mysql://x"`, `"mysql" is not supported`},
 		{"admin by name", `admins = ["root"]`, `"root" is no identity`},
 		{"admin with zeros", `admins = ["uid:007"]`, "is no identity"},
 		{"nobody could reach it", "[listen]\nunix = \"\"", "nobody could reach the daemon"},

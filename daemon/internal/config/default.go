@@ -56,7 +56,11 @@ func (c *Config) complete() {
 		}
 	}
 	if c.RootKey.File == "" && c.RootKey.Passphrase == "" {
-		c.RootKey.File = filepath.Join(filepath.Dir(c.StorePath()), "root.key")
+		directory := filepath.Dir(c.StorePath())
+		if c.onServer() {
+			directory, _ = directories(os.Getuid())
+		}
+		c.RootKey.File = filepath.Join(directory, "root.key")
 	}
 	if !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Name == Software }) {
 		c.Providers = append([]Provider{{Name: Software, Kind: Software}}, c.Providers...)

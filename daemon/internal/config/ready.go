@@ -21,6 +21,7 @@ func (c Config) Ready() error {
 			problems = append(problems, place(c.File)+name+": "+err.Error())
 		}
 	}
+	probe("store_password", c.StorePassword)
 	probe("root_key.passphrase", c.RootKey.Passphrase)
 	for _, p := range c.Providers {
 		probe(fmt.Sprintf("provider %q: pin", p.Name), p.PIN)

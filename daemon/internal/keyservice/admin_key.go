@@ -114,6 +114,7 @@ func (s *Service) LabelKey(ctx context.Context, call Call, key, label string, id
 		}
 		r.event.Detail = key
 		if _, err = s.change(ctx, call, r, &changed, func(tx *keystore.Tx) error {
+			changed = nil
 			for _, o := range found.objects {
 				if err := s.rewrite(ctx, tx, a.token.UID, o.ID, template); err != nil {
 					return err

@@ -136,6 +136,7 @@ func (s *Service) DeleteToken(ctx context.Context, call Call, force bool) (destr
 	}
 	var late []keystore.Object
 	_, err = s.change(ctx, call, r, &destroyed, func(tx *keystore.Tx) error {
+		late = nil
 		objects, err := tx.Objects(ctx, keystore.ObjectQuery{Token: a.token.UID})
 		if err != nil {
 			return err

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -23,19 +22,13 @@ type answer struct {
 	Result    json.RawMessage
 }
 
-var errNotOnRecord = errors.New("the request is new")
-
 // replay returns the answer that is on record for the request id, into result, and whether there is one. It needs no
 // token, so that a change which took the token or the PIN away can be asked for again as well.
 func (s *Service) replay(ctx context.Context, call Call, r *record, result any) (bool, error) {
 	if call.RequestID == "" {
 		return false, nil
 	}
-	change := keystore.Change{RequestID: call.RequestID, Application: owner(call.Caller)}
-	response, replayed, err := s.store.Change(ctx, change, func(*keystore.Tx) ([]byte, error) { return nil, errNotOnRecord })
-	if errors.Is(err, errNotOnRecord) {
-		return false, nil
-	}
+	response, replayed, err := s.store.Request(ctx, call.RequestID, owner(call.Caller))
 	if err != nil || !replayed {
 		return false, err
 	}

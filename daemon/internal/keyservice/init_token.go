@@ -130,6 +130,7 @@ func (s *Service) wipeToken(ctx context.Context, call Call, r *record, token key
 	var late []keystore.Object
 	uid := token.UID
 	if _, err := s.change(ctx, call, r, &uid, func(tx *keystore.Tx) error {
+		late = nil
 		objects, err := tx.Objects(ctx, keystore.ObjectQuery{Token: token.UID})
 		if err != nil {
 			return err

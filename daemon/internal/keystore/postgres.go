@@ -68,7 +68,10 @@ func openPostgres(ctx context.Context, dsn string, o options) (*Store, error) {
 // pool returns connections on which a transaction may be idle for so long.
 func (e *postgresEngine) pool(connections int, idle time.Duration) *sql.DB {
 	config := e.config.Copy()
-	config.RuntimeParams["idle_in_transaction_session_timeout"] = strconv.FormatInt(idle.Milliseconds(), 10)
+	const timeout = "idle_in_transaction_session_timeout"
+	if config.RuntimeParams[timeout] == "" {
+		config.RuntimeParams[timeout] = strconv.FormatInt(idle.Milliseconds(), 10)
+	}
 	// A call that is given up cancels its statement and keeps the connection.
 	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: time.Second}

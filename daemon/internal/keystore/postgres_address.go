@@ -21,6 +21,12 @@ const (
 	unanswered = 10 * time.Second
 )
 
+// CheckURL tells what is wrong with a postgres:// URL, without connecting.
+func CheckURL(dsn string) error {
+	_, err := parsePostgres(dsn)
+	return err
+}
+
 // parsePostgres reads a URL. It must not hold a password: messages, --check-config and the process list would show it.
 func parsePostgres(dsn string) (*pgx.ConnConfig, error) {
 	_, rest, _ := strings.Cut(dsn, "://")
