@@ -49,16 +49,7 @@ start_daemon() {
 }
 
 write_configuration() {
-	[ -f "$home/anyhsmd.toml" ] || cat >"$home/anyhsmd.toml" <<-END
-		store = "$home/anyhsm.db"
-		[listen]
-		unix = "$socket"
-		[root_key]
-		file = "$home/root.key"
-	END
-	cat >"$home/module.toml" <<-END
-		endpoints = ["unix://$socket"]
-	END
+	[ -f "$home/anyhsmd.toml" ] || anyhsm init --dir "$home" >/dev/null
 	# The OpenSSL configuration is the one of docs/applications/openssl.md.
 	sed -n '/^```ini$/,/^```$/p' docs/applications/openssl.md | sed '/^```/d' |
 		sed "s|/usr/lib/anyhsm/anyhsm-pkcs11.so|$module|" >"$home/openssl.cnf"
@@ -137,7 +128,7 @@ start() {
 	say "What is where"
 	cat <<-END
 		  $home/anyhsmd.toml   the daemon's configuration; log: anyhsmd.log
-		  $home/anyhsm.db      the store, keys sealed under root.key
+		  $home/state          the store, keys sealed under the root key beside it
 		  $home/module.toml    the module's configuration (ANYHSM_CONFIG)
 		  $home/openssl.cnf    OpenSSL's engine with our module (OPENSSL_CONF)
 		  $home/nginx.conf     nginx; log: nginx.log
