@@ -157,6 +157,19 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 	if p.Name == Software && p.Kind != Software {
 		wrong("%s: this name belongs to the embedded provider; choose another", name)
 	}
+	for _, block := range []struct {
+		kind string
+		set  bool
+	}{
+		{"awskms", p.AWSKMS != nil},
+	} {
+		if block.set && block.kind != p.Kind {
+			wrong("%s: [provider.%s] means nothing for kind %q; remove it", name, block.kind, p.Kind)
+		}
+	}
+	if p.AWSKMS != nil {
+		p.AWSKMS.check(name, wrong)
+	}
 	if p.Kind != "hsm" {
 		for _, key := range []struct {
 			name string

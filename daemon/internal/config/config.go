@@ -79,6 +79,9 @@ type Provider struct {
 	Slot     *uint64 `toml:"slot,omitempty"`
 	PIN      Secret  `toml:"pin,omitempty"`
 	Sessions int     `toml:"sessions,omitempty"`
+
+	// AWSKMS belongs to kind awskms: the block of a kind has the kind's name.
+	AWSKMS *AWSKMS `toml:"awskms,omitempty"`
 }
 
 // Duration is a time.Duration that reads and writes itself as "12h".

@@ -17,7 +17,6 @@ import (
 // key is a KMS key. Its fields but material never change; material and state are guarded by the service's lock.
 type key struct {
 	id, spec, usage, origin, description string
-	multiRegion                          bool
 	made                                 time.Time
 	tags                                 []tag
 
