@@ -13,6 +13,8 @@ const (
 	// A request of up to smallRandom bytes is answered from what an earlier one of readAhead brought: SunPKCS11 as the
 	// first provider takes 32 bytes for each signature.
 	smallRandom, readAhead = 64, 1024
+	// Threads that find nothing read at the same time; what they bring is kept up to maxAhead bytes.
+	maxAhead = 32 << 10
 )
 
 // randomPool holds random bytes that nobody has had yet. What is handed out is wiped here; a forked child has a pool
@@ -37,12 +39,23 @@ func (p *randomPool) take(n int) []byte {
 	return out
 }
 
-// fill replaces what is there; fill(nil) wipes it.
-func (p *randomPool) fill(bytes []byte) {
+// add takes more bytes in and wipes them where they came from.
+func (p *randomPool) add(bytes []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bytes == nil {
+		p.bytes = make([]byte, 0, maxAhead) // of one size for good: growing would leave copies behind
+	}
+	p.bytes = append(p.bytes, bytes[:min(len(bytes), maxAhead-len(p.bytes))]...)
+	clear(bytes)
+}
+
+// wipe forgets everything.
+func (p *randomPool) wipe() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.bytes)
-	p.bytes = bytes
+	p.bytes = nil
 }
 
 // GenerateRandom is C_GenerateRandom.
@@ -57,7 +70,7 @@ func (s *Session) GenerateRandom(n int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.token.random.fill(fetched[n:])
+	s.token.random.add(fetched[n:])
 	return fetched[:n:n], nil
 }
 
@@ -84,7 +97,7 @@ func (s *Session) fetchRandom(n int) ([]byte, error) {
 
 // SeedRandom is C_SeedRandom. What was read ahead knows nothing of the seed.
 func (s *Session) SeedRandom(seed []byte) error {
-	s.token.random.fill(nil)
+	s.token.random.wipe()
 	ctx, cancel := s.token.context()
 	defer cancel()
 	_, err := read(s.token, func(header *anyhsmv1.CallHeader) (*anyhsmv1.SeedRandomResponse, error) {

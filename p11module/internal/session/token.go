@@ -109,7 +109,7 @@ func (t *Token) Close(s *Session) error {
 	t.mu.Unlock()
 	s.end()
 	if last {
-		t.random.fill(nil)
+		t.random.wipe()
 		t.forgetLogin()
 	}
 	return nil
