@@ -35,6 +35,10 @@ type Options struct {
 	NoToken bool
 	// TCP lets the daemon listen on loopback as well, with mutual TLS.
 	TCP bool
+	// Store is a database's URL instead of a file of the daemon's own.
+	Store string
+	// Replica makes the daemon another one on the store of this one, with the same root key and no token of its own.
+	Replica *Daemon
 }
 
 // Daemon is a running daemon.
@@ -50,17 +54,18 @@ type Daemon struct {
 	// Token is the token's label; the PINs open it.
 	Token, UserPIN, SOPIN string
 
-	t            testing.TB
-	program, cli string
-	environment  []string
-	process      *exec.Cmd
+	t              testing.TB
+	program, cli   string
+	store, rootKey string
+	environment    []string
+	process        *exec.Cmd
 }
 
 // Start starts a daemon with a token. It ends with the test.
 func Start(t testing.TB, options Options) *Daemon {
 	t.Helper()
 	d := prepare(t, options)
-	if !options.NoToken {
+	if !options.NoToken && options.Replica == nil {
 		d.createToken(options)
 	}
 	return d
@@ -83,6 +88,13 @@ func prepare(t testing.TB, options Options) *Daemon {
 	d.MetricsURL = "http://" + metrics + "/metrics"
 	state := filepath.Join(dir, "state")
 	check(t, os.Mkdir(state, 0o700))
+	d.store, d.rootKey = filepath.Join(state, "anyhsm.db"), filepath.Join(state, "root.key")
+	if options.Store != "" {
+		d.store = options.Store
+	}
+	if options.Replica != nil {
+		d.store, d.rootKey = options.Replica.store, options.Replica.rootKey
+	}
 	text := options.Config + "\n" + fmt.Sprintf(`store = %q
 admins = ["uid:%d"]
 [listen]
@@ -90,7 +102,7 @@ unix = %q
 metrics = %q
 [root_key]
 file = %q
-`, filepath.Join(state, "anyhsm.db"), os.Getuid(), d.Socket, metrics, filepath.Join(state, "root.key"))
+`, d.store, os.Getuid(), d.Socket, metrics, d.rootKey)
 	if options.TCP {
 		address := freeAddress(t)
 		d.Endpoint = "tcp://" + address
@@ -122,6 +134,12 @@ func (d *Daemon) Kill() {
 	_ = d.process.Process.Kill()
 	_ = d.process.Wait()
 	d.process = nil
+}
+
+// Signal sends the daemon a signal, such as SIGSTOP.
+func (d *Daemon) Signal(signal syscall.Signal) {
+	d.t.Helper()
+	check(d.t, d.process.Process.Signal(signal))
 }
 
 // Restart starts the daemon anew, on what it has stored; one that still runs is asked to end first.

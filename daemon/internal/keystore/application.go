@@ -54,54 +54,54 @@ func (r *Reader) applications(ctx context.Context, name string) ([]Application, 
 		where = func(column string) string { return ` WHERE ` + column + ` = ?` }
 		args = []any{name}
 	}
-	var found []Application
-	index := map[string]int{}
-	err := r.all(ctx, `SELECT name, create_tokens, created FROM applications`+where("name"), args, func(row *sql.Rows) error {
-		var a Application
+	found, err := all(ctx, r, `SELECT name, create_tokens, created FROM applications`+where("name"), args, func(row *sql.Rows) (a Application, err error) {
 		var created int64
-		err := row.Scan(&a.Name, &a.CreateTokens, &created)
+		err = row.Scan(&a.Name, &a.CreateTokens, &created)
 		a.Created = moment(created)
-		index[a.Name] = len(found)
-		found = append(found, a)
-		return err
+		return a, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = r.all(ctx, `SELECT application, identity FROM identities`+where("application"), args, func(row *sql.Rows) error {
-		var application, identity string
-		if err := row.Scan(&application, &identity); err != nil {
-			return err
-		}
-		if i, ok := index[application]; ok {
-			found[i].Identities = append(found[i].Identities, identity)
-		}
-		return nil
+	index := map[string]*Application{}
+	for i := range found {
+		index[found[i].Name] = &found[i]
+	}
+	identities, err := all(ctx, r, `SELECT application, identity FROM identities`+where("application"), args, func(row *sql.Rows) (pair [2]string, err error) {
+		err = row.Scan(&pair[0], &pair[1])
+		return pair, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = r.all(ctx, `SELECT application, token, operations FROM grants`+where("application"), args, func(row *sql.Rows) error {
-		var application, operations string
-		var g Grant
-		if err := row.Scan(&application, &g.Token, &operations); err != nil {
-			return err
+	for _, pair := range identities {
+		if a := index[pair[0]]; a != nil {
+			a.Identities = append(a.Identities, pair[1])
 		}
-		if operations != "" {
-			g.Operations = strings.Split(operations, " ")
-		}
-		if i, ok := index[application]; ok {
-			found[i].Grants = append(found[i].Grants, g)
-		}
-		return nil
+	}
+	grants, err := all(ctx, r, `SELECT application, token, operations FROM grants`+where("application"), args, func(row *sql.Rows) (cells [3]string, err error) {
+		err = row.Scan(&cells[0], &cells[1], &cells[2])
+		return cells, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	for _, cells := range grants {
+		g := Grant{Token: cells[1]}
+		if cells[2] != "" {
+			g.Operations = strings.Split(cells[2], " ")
+		}
+		if a := index[cells[0]]; a != nil {
+			a.Grants = append(a.Grants, g)
+		}
+	}
 	// Databases sort texts by the language that they were made for.
 	slices.SortFunc(found, func(a, b Application) int { return strings.Compare(a.Name, b.Name) })
 	for i := range found {
 		slices.Sort(found[i].Identities)
 		slices.SortFunc(found[i].Grants, func(a, b Grant) int { return strings.Compare(a.Token, b.Token) })
 	}
-	return found, err
+	return found, nil
 }
 
 // PutApplication adds or replaces an application with its identities and grants. Created of one that is there stays.

@@ -110,14 +110,10 @@ func (r *Reader) NewestEvents(ctx context.Context, limit int) ([]audit.Event, er
 }
 
 func (r *Reader) events(ctx context.Context, where string, args ...any) ([]audit.Event, error) {
-	var events []audit.Event
-	err := r.all(ctx, `SELECT `+eventColumns+` FROM audit `+where, args, func(row *sql.Rows) error {
-		var e audit.Event
+	return all(ctx, r, `SELECT `+eventColumns+` FROM audit `+where, args, func(row *sql.Rows) (e audit.Event, err error) {
 		var time int64
-		err := row.Scan(&e.Sequence, &time, &e.Application, &e.Identity, &e.Operation, &e.Token, &e.Object, &e.Mechanism, &e.Outcome, &e.Detail, &e.Hash)
+		err = row.Scan(&e.Sequence, &time, &e.Application, &e.Identity, &e.Operation, &e.Token, &e.Object, &e.Mechanism, &e.Outcome, &e.Detail, &e.Hash)
 		e.Time = moment(time)
-		events = append(events, e)
-		return err
+		return e, err
 	})
-	return events, err
 }

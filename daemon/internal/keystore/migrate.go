@@ -40,7 +40,7 @@ func (s *Store) migrate(ctx context.Context) error {
 			if err == nil && current < target {
 				_, err = provider.Up(ctx)
 			}
-			if err == nil || try == 5 || ctx.Err() != nil || s.engine.transient(err) {
+			if err == nil || try == 5 || ctx.Err() != nil || s.engine.transient(err) || fault.Is(s.engine.fault(err), fault.InvalidInput) {
 				return err
 			}
 			time.Sleep(time.Duration(try) * 50 * time.Millisecond)

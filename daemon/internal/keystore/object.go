@@ -30,24 +30,19 @@ func searchable(value []byte, ok bool) any {
 }
 
 func (r *Reader) objects(ctx context.Context, where string, args ...any) ([]Object, error) {
-	var objects []Object
-	err := r.all(ctx, selectObjects+where, args, func(row *sql.Rows) error {
-		var o Object
+	return all(ctx, r, selectObjects+where, args, func(row *sql.Rows) (o Object, err error) {
 		var attributes sql.RawBytes
 		var created int64
-		err := row.Scan(&o.ID, &o.UID, &o.Token, &attributes, &o.Revision, &created, &o.Provider, &o.Ref)
-		if err != nil {
-			return err
+		if err := row.Scan(&o.ID, &o.UID, &o.Token, &attributes, &o.Revision, &created, &o.Provider, &o.Ref); err != nil {
+			return o, err
 		}
 		o.Created = moment(created)
 		if o.Attributes, err = wire.UnmarshalAttributes(attributes); err != nil {
-			return fault.New(fault.StoreDamaged, "the attributes of object %d in the store %s are damaged: %w; restore the store from a backup",
+			return o, fault.New(fault.StoreDamaged, "the attributes of object %d in the store %s are damaged: %w; restore the store from a backup",
 				o.ID, r.engine.name(), err)
 		}
-		objects = append(objects, o)
-		return nil
+		return o, nil
 	})
-	return objects, err
 }
 
 func (r *Reader) object(ctx context.Context, where string, args ...any) (Object, error) {
@@ -135,12 +130,11 @@ func (r *Reader) Removed(ctx context.Context, token string, since uint64) (ids [
 	if !found {
 		return nil, false, notFound("token", token)
 	}
-	err = r.all(ctx, `SELECT object_id FROM removed WHERE token_id = ? AND revision > ? ORDER BY object_id`, []any{id, signed(since)}, func(row *sql.Rows) error {
-		var id uint64
-		err := row.Scan(&id)
-		ids = append(ids, id)
-		return err
-	})
+	ids, err = all(ctx, r, `SELECT object_id FROM removed WHERE token_id = ? AND revision > ? ORDER BY object_id`, []any{id, signed(since)},
+		func(row *sql.Rows) (id uint64, err error) {
+			err = row.Scan(&id)
+			return id, err
+		})
 	return ids, since >= forgotten, err
 }
 

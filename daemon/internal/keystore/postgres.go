@@ -25,8 +25,9 @@ import (
 // are checked.
 //
 // Writers queue up at one row. The alternative, SERIALIZABLE transactions that are repeated when they meet, was measured
-// (November 2026, 2 cores, 2 daemons of 4 writers that make objects): 560 changes a second against 100, and half of
-// the transactions in vain, since all of them extend the one chain of the audit.
+// with 4 daemons of 2 workers that make objects, on 2 cores (November 2026): 340 to 530 changes a second instead of 530
+// to 710, one in a hundred took 0.2 to 0.7 s instead of 20 to 80 ms, and the slowest 2.9 s instead of 0.2 s, since all
+// extend the one chain of the audit.
 type postgresEngine struct {
 	config *pgx.ConnConfig
 	label  string
@@ -40,10 +41,12 @@ type postgresEngine struct {
 }
 
 const (
-	writers, readers, turnsAtOnce = 4, 16, 8
+	// One connection changes things: when a daemon hangs, each that holds or awaits the writers' lock keeps all others
+	// waiting in turn, and more of them make nothing faster.
+	writers, readers, turnsAtOnce = 1, 16, 8
 	// stalled is how long a daemon may sit in a transaction without doing anything: when it is stopped or cut off, the
 	// server ends the transaction, so that others go on. stalledTurn is the same for the check of a PIN.
-	stalled, stalledTurn = 5 * time.Second, 30 * time.Second
+	stalled, stalledTurn = 2 * time.Second, 30 * time.Second
 )
 
 // openPostgres opens the database, which must be there, and makes the schema if need be.

@@ -68,13 +68,11 @@ func (s *Store) repeat(ctx context.Context, statement string, args ...any) error
 
 func (s *Store) pruneRemoved(ctx context.Context) error {
 	type long struct{ token, count int64 }
-	var tokens []long
-	err := s.all(ctx, `SELECT token_id, COUNT(*) FROM removed GROUP BY token_id HAVING COUNT(*) > ?`, []any{s.remember}, func(row *sql.Rows) error {
-		var l long
-		err := row.Scan(&l.token, &l.count)
-		tokens = append(tokens, l)
-		return err
-	})
+	tokens, err := all(ctx, &s.Reader, `SELECT token_id, COUNT(*) FROM removed GROUP BY token_id HAVING COUNT(*) > ?`, []any{s.remember},
+		func(row *sql.Rows) (l long, err error) {
+			err = row.Scan(&l.token, &l.count)
+			return l, err
+		})
 	if err != nil {
 		return err
 	}

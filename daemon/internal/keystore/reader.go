@@ -36,35 +36,28 @@ func (r *Reader) one(ctx context.Context, query string, args []any, dest ...any)
 	return found && err == nil, err
 }
 
-// all reads rows one after the other through scan.
-func (r *Reader) all(ctx context.Context, query string, args []any, scan func(row *sql.Rows) error) error {
-	scanned := false
-	var late error
-	err := r.persist(ctx, func() error {
+// all reads rows one after the other through scan, from the first again where a connection is lost.
+func all[T any](ctx context.Context, r *Reader, query string, args []any, scan func(row *sql.Rows) (T, error)) (found []T, err error) {
+	err = r.persist(ctx, func() error {
+		found = nil
 		rows, err := r.q.QueryContext(ctx, r.engine.bind(query), args...)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
-			scanned = true
-			if late = scan(rows); late != nil {
-				return nil
+			one, err := scan(rows)
+			if err != nil {
+				return err
 			}
+			found = append(found, one)
 		}
-		if err := rows.Err(); err != nil && scanned {
-			// What was scanned cannot be taken back.
-			late = err
-			return nil
-		} else if err != nil {
-			return err
-		}
-		return nil
+		return rows.Err()
 	})
-	if err == nil {
-		err = r.engine.fault(late)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return found, nil
 }
 
 // persist runs a statement, again where that helps.

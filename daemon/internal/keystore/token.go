@@ -19,18 +19,12 @@ func (t *Token) columns(created *int64) []any {
 }
 
 func (r *Reader) tokens(ctx context.Context, where string, args ...any) ([]Token, error) {
-	var tokens []Token
-	err := r.all(ctx, `SELECT `+tokenColumns+` FROM tokens `+where+` ORDER BY id`, args, func(row *sql.Rows) error {
-		var t Token
+	return all(ctx, r, `SELECT `+tokenColumns+` FROM tokens `+where+` ORDER BY id`, args, func(row *sql.Rows) (t Token, err error) {
 		var created int64
-		if err := row.Scan(t.columns(&created)...); err != nil {
-			return err
-		}
+		err = row.Scan(t.columns(&created)...)
 		t.Created = moment(created)
-		tokens = append(tokens, t)
-		return nil
+		return t, err
 	})
-	return tokens, err
 }
 
 func (r *Reader) token(ctx context.Context, name, where string, args ...any) (Token, error) {
