@@ -23,6 +23,10 @@ type Capabilities struct {
 	// OneUse tells that a key pair is made for one use: to sign, else to decrypt, else to derive, whichever of them the
 	// template asks for first. The provider says in Generated.Private what became of the others.
 	OneUse bool
+	// OneAlgorithm tells that a key does one mechanism with one hash, which CKA_ALLOWED_MECHANISMS of the template
+	// chooses: the mechanism, or its variant that hashes, or both the mechanism and the digest's. Generated.Private says
+	// which mechanisms the key has.
+	OneAlgorithm bool
 	// Keeps tells that the provider keeps the keys itself, so that destroying and adopting mean something.
 	Keeps bool
 }
@@ -49,6 +53,9 @@ type Mechanism struct {
 	// HashSized tells that CKM_ECDSA takes only what can be brought to the length of a SHA-2 digest without changing
 	// the signature: on P-521, for which the longest is SHA-512, no more than 64 bytes.
 	HashSized bool
+	// IVSize and TagSize are the only lengths, in bytes, of the initialisation vector and the tag that CKM_AES_GCM
+	// takes; 0 for all.
+	IVSize, TagSize int
 }
 
 // Can tells whether the provider performs a mechanism for the use that a flag names.

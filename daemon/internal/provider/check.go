@@ -34,6 +34,12 @@ func (c Capabilities) CheckUse(m cryptoki.Mechanism, use cryptoki.Flags, key cry
 		if row.NoLabel && len(params.Label) > 0 {
 			return fault.New(fault.MechanismParamInvalid, "provider %s takes no label for %s", c.Kind, m.Type)
 		}
+	case cryptoki.GCMParams:
+		if row.IVSize > 0 && len(params.IV) != row.IVSize || row.TagSize > 0 && params.TagBits != 8*uint64(row.TagSize) {
+			return fault.New(fault.MechanismParamInvalid, "provider %s does %s only with an IV of %d bytes and a tag of %d, not %d and %d bits",
+				c.Kind, m.Type, row.IVSize, row.TagSize, len(params.IV), params.TagBits)
+		}
+		return nil
 	default:
 		return nil
 	}
