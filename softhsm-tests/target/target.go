@@ -41,11 +41,17 @@ func Ours(t *testing.T, test func(t *testing.T, target Target)) {
 		t.Run(provider, func(t *testing.T) {
 			// The log says all it ever says, so that tests see what it must not say.
 			daemon := daemontest.Start(t, daemontest.Options{Provider: provider, Tables: "[log]\nlevel = \"debug\"\n"})
-			test(t, Target{
-				Name: provider, Module: daemon.ModulePath, Env: daemon.Env(), Token: daemon.Token,
-				PIN: daemon.UserPIN, SOPIN: daemon.SOPIN, Daemon: daemon, directory: t.TempDir(),
-			})
+			test(t, Of(t, provider, daemon))
 		})
+	}
+}
+
+// Of is our module in front of a daemon that a test has started itself.
+func Of(t testing.TB, name string, daemon *daemontest.Daemon) Target {
+	t.Helper()
+	return Target{
+		Name: name, Module: daemon.ModulePath, Env: daemon.Env(), Token: daemon.Token,
+		PIN: daemon.UserPIN, SOPIN: daemon.SOPIN, Daemon: daemon, directory: t.TempDir(),
 	}
 }
 

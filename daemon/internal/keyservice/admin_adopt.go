@@ -23,15 +23,7 @@ func (s *Service) AdoptKeys(ctx context.Context, call Call, adoption Adoption) (
 	if err != nil {
 		return nil, nil, err
 	}
-	wanted := slices.Clone(adoption.References)
-	err = eachFound(ctx, b, func(found provider.Found) error {
-		if !adoption.All {
-			at := slices.Index(wanted, found.Name)
-			if at < 0 {
-				return nil
-			}
-			wanted = slices.Delete(wanted, at, at+1)
-		}
+	take := func(found provider.Found) error {
 		keys, err := s.adopt(ctx, a, b, found)
 		if err != nil {
 			return err
@@ -41,9 +33,32 @@ func (s *Service) AdoptKeys(ctx context.Context, call Call, adoption Adoption) (
 		}
 		adopted = append(adopted, keys...)
 		return nil
+	}
+	if finder, ok := b.Provider.(provider.Finder); ok && !adoption.All {
+		for _, name := range adoption.References {
+			found, err := finder.Find(ctx, name)
+			if err == nil {
+				err = take(found)
+			}
+			if err != nil {
+				return adopted, known, settle(err)
+			}
+		}
+		return adopted, known, nil
+	}
+	wanted := slices.Clone(adoption.References)
+	err = eachFound(ctx, b, func(found provider.Found) error {
+		if !adoption.All {
+			at := slices.Index(wanted, found.Name)
+			if at < 0 {
+				return nil
+			}
+			wanted = slices.Delete(wanted, at, at+1)
+		}
+		return take(found)
 	})
 	if err == nil && !adoption.All && len(wanted) > 0 {
-		err = fault.New(fault.NotFound, "provider %s has no key %s; see anyhsm provider list --keys %s", b.name, strings.Join(wanted, ", "), b.name)
+		err = fault.New(fault.NotFound, "provider %s has no key %s; see anyhsm provider keys %s", b.name, strings.Join(wanted, ", "), b.name)
 	}
 	return adopted, known, settle(err)
 }
