@@ -5,6 +5,7 @@ package pkcs11tool
 import (
 	"bytes"
 	"crypto/ecdh"
+	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/hex"
@@ -238,6 +239,32 @@ func TestEC(t *testing.T) {
 				p.signAndVerify(t, id, s)
 			}
 			p.derive(t, id, curve)
+		}
+	})
+}
+
+// TestEdwards makes an Ed25519 key and lets OpenSSL verify what it signs.
+func TestEdwards(t *testing.T) {
+	target.Each(t, func(t *testing.T, target target.Target) {
+		p := tool{target}
+		p.run(t, "--keypairgen", "--key-type", "EC:edwards25519", "--id", "15", "--label", "edwards", "--usage-sign")
+		match := point.FindStringSubmatch(p.run(t, "--list-objects", "--type", "pubkey"))
+		if match == nil {
+			t.Fatal("no EC_POINT")
+		}
+		der, err := hex.DecodeString(match[1])
+		if err != nil || len(der) < ed25519.PublicKeySize {
+			t.Fatalf("CKA_EC_POINT %x: %v", der, err)
+		}
+		spki, err := x509.MarshalPKIXPublicKey(ed25519.PublicKey(der[len(der)-ed25519.PublicKeySize:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		public := p.Write(t, "edwards.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki}))
+		input, signed := p.Write(t, "message", message), p.File("signature")
+		p.run(t, "--sign", "--id", "15", "--mechanism", "EDDSA", "--input-file", input, "--output-file", signed)
+		if out := p.Run(t, "openssl", "pkeyutl", "-verify", "-pubin", "-inkey", public, "-rawin", "-in", input, "-sigfile", signed); !strings.Contains(out, "Verified Successfully") {
+			t.Errorf("openssl says %s", out)
 		}
 	})
 }
