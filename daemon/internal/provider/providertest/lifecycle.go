@@ -229,7 +229,11 @@ func (s *suite) testDestroy(t *testing.T) {
 			// A key that somebody has in hand is gone as well.
 			switch r.keyType {
 			case cryptoki.CKK_AES:
-				_, err = s.encrypt(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_AES_ECB}, make([]byte, 16))
+				m := cryptoki.Mechanism{Type: cryptoki.CKM_AES_ECB}
+				if !s.capabilities.Can(m.Type, cryptoki.CKF_ENCRYPT) {
+					m = cryptoki.Mechanism{Type: cryptoki.CKM_AES_CBC, Params: cryptoki.IVParams{IV: make([]byte, 16)}}
+				}
+				_, err = s.encrypt(t, k, m, make([]byte, 16))
 			case cryptoki.CKK_GENERIC_SECRET:
 				_, err = s.sign(t, k, cryptoki.Mechanism{Type: s.mac(int(r.size)).Type}, []byte("data"))
 			case cryptoki.CKK_EC:
