@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 )
 
 // client is all that is used of AWS KMS. *kms.Client is one.
@@ -53,6 +54,9 @@ func newClient(ctx context.Context, c Config) (*kms.Client, string, func(), erro
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(httpClient),
 		config.WithAppID("anyhsm"),
+		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
+			c.Log.Debug("AWS SDK", "message", fmt.Sprintf(format, args...))
+		})),
 	}
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))

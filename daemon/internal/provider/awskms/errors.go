@@ -2,8 +2,10 @@ package awskms
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -49,6 +51,10 @@ func (p *Provider) explain(permission, key string, err error) error {
 	case code == "AccessDeniedException":
 		return fault.New(fault.FunctionFailed, "%s denies kms:%s on %s; allow it in the IAM policy of the daemon's principal and in the key's policy (%s)", where, permission, key, text)
 	}
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError {
+		return fault.New(fault.DeviceError, "%s fails at kms:%s (%d %s: %s); look at AWS's service status, and try again", where, permission, response.HTTPStatusCode(), code, text)
+	}
 	switch code {
 	case "":
 		return p.explainTransport(where, err)
@@ -64,8 +70,6 @@ func (p *Provider) explain(permission, key string, err error) error {
 		return fault.New(fault.EncryptedDataInvalid, "AWS KMS cannot decrypt the ciphertext with %s", key)
 	case "LimitExceededException":
 		return fault.New(fault.DeviceMemory, "%s takes no more of this: %s; have AWS raise the quota, or delete keys", where, text)
-	case "KMSInternalException", "DependencyTimeoutException", "KeyUnavailableException", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure":
-		return fault.New(fault.DeviceError, "%s fails at kms:%s (%s: %s); look at AWS's service status, and try again", where, permission, code, text)
 	case "UnsupportedOperationException":
 		return fault.New(fault.FunctionFailed, "%s does not support this (%s); choose another type of key, or another region", where, text)
 	case "InvalidImportTokenException", "ExpiredImportTokenException", "IncorrectKeyMaterialException":

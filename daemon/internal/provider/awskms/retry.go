@@ -3,6 +3,7 @@ package awskms
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,8 +28,22 @@ type retryer struct {
 func standard() aws.RetryerV2 {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
-		o.MaxBackoff = 5 * time.Second
+		o.Backoff = retry.BackoffDelayerFunc(backoff)
 	})
+}
+
+// The quotas of AWS KMS are counted by the second: waits begin well below one, and never leave a handshake waiting for
+// long when the quota is free again.
+const (
+	firstWait = 50 * time.Millisecond
+	longest   = 2 * time.Second
+)
+
+// backoff returns how long to wait after an attempt, which counts from 0 or 1: between half and all of a wait that
+// doubles, so that those who were refused together do not come back together.
+func backoff(attempt int, _ error) (time.Duration, error) {
+	wait := min(firstWait<<min(max(attempt, 0), 10), longest)
+	return wait/2 + rand.N(wait/2), nil
 }
 
 // bounded is the option of one call.

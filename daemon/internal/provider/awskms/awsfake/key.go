@@ -372,3 +372,20 @@ func (k *KMS) turn(in keyInput, from, to string) (scheduleOutput, error) {
 	}
 	return scheduleOutput{KeyId: k.arn(found.id), KeyState: to}, nil
 }
+
+// Living returns how many keys are billed: all that are not pending deletion.
+func (k *KMS) Living() (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, key := range k.keys {
+		if key.state != "PendingDeletion" {
+			n++
+		}
+	}
+	return n
+}
+
+// Add makes a key as somebody else would, and returns its id.
+func (k *KMS) Add(spec, usage string) string {
+	return must(k.createKey(createKeyInput{KeySpec: spec, KeyUsage: usage})).KeyMetadata.KeyId
+}
