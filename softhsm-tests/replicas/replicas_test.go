@@ -285,6 +285,56 @@ func TestServerRestarts(t *testing.T) {
 	})
 }
 
+// A daemon is killed in the middle of its work. Whoever repeats its unanswered requests through the other gets one key
+// for each.
+func TestKilledDaemon(t *testing.T) {
+	a, b := two(t)
+	made := make(chan string, 10_000)
+	var repeated atomic.Int64
+	var all sync.WaitGroup
+	killed := make(chan struct{})
+	for w := range 4 {
+		all.Go(func() {
+			for n := 0; ; n++ {
+				label, request := fmt.Sprintf("key %d.%d", w, n), rand.Text()
+				k, err := a.generate(within(t), request, label)
+				if err != nil {
+					<-killed
+					repeated.Add(1)
+					k, err = b.generate(within(t), request, label)
+				}
+				if err == nil {
+					err = b.sign(within(t), k)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				made <- label
+				select {
+				case <-killed:
+					return
+				default:
+				}
+			}
+		})
+	}
+	time.Sleep(700 * time.Millisecond)
+	a.Kill()
+	close(killed)
+	all.Wait()
+	close(made)
+	labels, count := b.listed(t), 0
+	for label := range made {
+		if count++; labels[label] != 1 {
+			t.Errorf("%s is there %d times", label, labels[label])
+		}
+	}
+	if len(labels) != count || repeated.Load() == 0 {
+		t.Errorf("%d keys are listed, %d were made, %d requests were repeated", len(labels), count, repeated.Load())
+	}
+	wantVerified(t, b)
+}
+
 // A daemon that is stopped in the middle of its work does not keep the other from working.
 func TestStoppedDaemon(t *testing.T) {
 	a, b := two(t)

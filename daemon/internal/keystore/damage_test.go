@@ -237,6 +237,30 @@ func TestReopenIsIdempotent(t *testing.T) {
 	}
 }
 
+// A store of the version before gets what is new, and keeps what it has.
+func TestOlderSchema(t *testing.T) { onEach(t, testOlderSchema) }
+
+func testOlderSchema(t *testing.T, on database) {
+	path := on.make(t)
+	s := open(t, path)
+	token := newToken(t, s, "a")
+	for _, statement := range []string{"DELETE FROM counters WHERE name IN ('writer', 'policy')", "DELETE FROM goose_db_version WHERE version_id > 1"} {
+		if _, err := s.write.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if on.name == onPostgres.name {
+		_, _, err := s.Change(t.Context(), Change{}, func(*Tx) ([]byte, error) { return nil, nil })
+		wantKind(t, "a store without its lock", err, fault.StoreDamaged)
+	}
+	s.Close()
+	again := open(t, path)
+	newObject(t, again, token.UID, "key")
+	if n, err := again.CountObjects(t.Context(), token.UID); err != nil || n != 1 {
+		t.Errorf("%d objects, %v", n, err)
+	}
+}
+
 func TestNewerSchema(t *testing.T) { onEach(t, testNewerSchema) }
 
 func testNewerSchema(t *testing.T, on database) {

@@ -17,6 +17,8 @@ import (
 type engine interface {
 	// migrator is the database's name in goose, and how daemons that migrate at the same time are kept apart.
 	migrator() (goose.Dialect, []goose.ProviderOption, error)
+	// lacks tells that a migration failed for want of what keeps daemons apart; the next migrator does without.
+	lacks(err error) bool
 	// bind turns a statement's question marks into the database's placeholders.
 	bind(query string) string
 	// fault turns an error of the driver into one that says what to do.

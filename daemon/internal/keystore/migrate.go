@@ -20,30 +20,38 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return persist(ctx, s.engine, func() error {
+		err := s.migrateFrom(ctx, files)
+		if s.engine.lacks(err) {
+			err = s.migrateFrom(ctx, files)
+		}
+		return err
+	})
+}
+
+func (s *Store) migrateFrom(ctx context.Context, files fs.FS) error {
 	dialect, options, err := s.engine.migrator()
 	if err != nil {
 		return err
 	}
 	provider, err := goose.NewProvider(dialect, s.write, files, append(options, goose.WithDisableGlobalRegistry(true))...)
 	if err != nil {
-		return s.engine.fault(err)
+		return err
 	}
-	return persist(ctx, s.engine, func() error {
-		// Daemons that start together migrate together: whoever comes second fails once and then finds all done.
-		for try := 1; ; try++ {
-			current, target, err := provider.GetVersions(ctx)
-			if err == nil && current > target {
-				return fault.New(fault.VersionMismatch,
-					"the store %s has schema version %d, this daemon knows %d; start the newer daemon that wrote it, or restore a backup from before",
-					s.engine.name(), current, target)
-			}
-			if err == nil && current < target {
-				_, err = provider.Up(ctx)
-			}
-			if err == nil || try == 5 || ctx.Err() != nil || s.engine.transient(err) || fault.Is(s.engine.fault(err), fault.InvalidInput) {
-				return err
-			}
-			time.Sleep(time.Duration(try) * 50 * time.Millisecond)
+	// Daemons that start together migrate together: whoever comes second fails once and then finds all done.
+	for try := 1; ; try++ {
+		current, target, err := provider.GetVersions(ctx)
+		if err == nil && current > target {
+			return fault.New(fault.VersionMismatch,
+				"the store %s has schema version %d, this daemon knows %d; start the newer daemon that wrote it, or restore a backup from before",
+				s.engine.name(), current, target)
 		}
-	})
+		if err == nil && current < target {
+			_, err = provider.Up(ctx)
+		}
+		if err == nil || try == 5 || ctx.Err() != nil || s.engine.transient(err) || fault.Is(s.engine.fault(err), fault.InvalidInput) {
+			return err
+		}
+		time.Sleep(time.Duration(try) * 50 * time.Millisecond)
+	}
 }

@@ -120,11 +120,24 @@ func (e *postgresEngine) viewing() *sql.TxOptions {
 
 // migrator keeps daemons that start together apart by an advisory lock.
 func (e *postgresEngine) migrator() (goose.Dialect, []goose.ProviderOption, error) {
+	if e.lockless.Load() {
+		return goose.DialectPostgres, nil, nil
+	}
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
 	if err != nil {
 		return "", nil, err
 	}
 	return goose.DialectPostgres, []goose.ProviderOption{goose.WithSessionLocker(locker)}, nil
+}
+
+func (e *postgresEngine) lacks(err error) bool {
+	return unsupported(err) && !e.lockless.Swap(true)
+}
+
+// unsupported tells that a database of PostgreSQL's family lacks a function or a statement.
+func unsupported(err error) bool {
+	var failure *pgconn.PgError
+	return errors.As(err, &failure) && (failure.Code == undefinedFunction || failure.Code == featureNotSupported && !strings.Contains(failure.Message, "cached plan"))
 }
 
 // bind numbers the placeholders. No statement has a question mark elsewhere.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // channel is what daemons listen to. A notification says nothing but that it is time to look.
@@ -22,8 +21,7 @@ func (e *postgresEngine) announce(ctx context.Context, tx *sql.Tx) error {
 		return nil
 	}
 	_, err := tx.ExecContext(ctx, `SELECT pg_notify($1, '')`, channel)
-	var failure *pgconn.PgError
-	if errors.As(err, &failure) && (failure.Code == undefinedFunction || failure.Code == featureNotSupported) {
+	if unsupported(err) {
 		e.listening.Store(false)
 		return errSilent
 	}
@@ -36,8 +34,7 @@ var errSilent = errors.New("the database has no NOTIFY")
 func (e *postgresEngine) hints(ctx context.Context, hint func()) {
 	for ctx.Err() == nil {
 		err := e.listen(ctx, hint)
-		var failure *pgconn.PgError
-		if errors.As(err, &failure) && failure.Code == featureNotSupported {
+		if unsupported(err) {
 			e.listening.Store(false)
 			slog.Info("the database has no LISTEN, so that grants which another daemon revokes take effect within a second, not at once", "store", e.label)
 			return

@@ -362,6 +362,33 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// Databases that speak PostgreSQL's protocol lack some of its functions, as here: the store does without.
+func TestLesserDatabase(t *testing.T) {
+	dsn := onPostgres.make(t)
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, function := range []string{"pg_try_advisory_lock(bigint)", "pg_advisory_xact_lock(bigint)", "pg_notify(text, text)"} {
+		postgrestest.Shared(t).Run(t, strings.TrimPrefix(u.Path, "/"), "CREATE FUNCTION public."+function+
+			" RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not yet implemented' USING ERRCODE = 'feature_not_supported'; END $$")
+	}
+	dsn += "&search_path=public,pg_catalog"
+	postgrestest.Shared(t).Run(t, strings.TrimPrefix(u.Path, "/"), "GRANT CREATE ON SCHEMA public TO anyhsm")
+	a, b := open(t, dsn), open(t, dsn)
+	token := newToken(t, a, "a")
+	if _, err := b.TryPIN(t.Context(), token.UID, true, 3, right); err != nil {
+		t.Error(err)
+	}
+	for _, s := range []*Store{a, b} {
+		change(t, s, func(tx *Tx) error { return tx.PutApplication(Application{Name: "web"}) })
+	}
+	if e := a.engine.(*postgresEngine); e.listening.Load() || !e.lockless.Load() {
+		t.Error("the functions were there")
+	}
+	wantVerified(t, b)
+}
+
 // A tablespace on a small file system stands for the server's disk. Only root can mount one.
 func TestFullServer(t *testing.T) {
 	server := postgrestest.Shared(t)

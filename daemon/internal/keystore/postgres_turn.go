@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // turn takes an advisory lock in a transaction that does nothing else. A daemon that dies or hangs loses it.
@@ -26,8 +24,7 @@ func (e *postgresEngine) turn(ctx context.Context, name string) (done func(), er
 			return nil
 		}
 		_ = tx.Rollback()
-		var failure *pgconn.PgError
-		if errors.As(err, &failure) && (failure.Code == undefinedFunction || failure.Code == featureNotSupported) {
+		if unsupported(err) {
 			e.lockless.Store(true)
 			return nil
 		}

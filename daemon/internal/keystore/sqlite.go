@@ -35,6 +35,7 @@ func (e sqliteEngine) close() error { return nil }
 
 // One file is one machine's: a writer has it alone, nothing is lost on the way, and nobody else has a cache.
 func (e sqliteEngine) shared() bool                                 { return false }
+func (e sqliteEngine) lacks(error) bool                             { return false }
 func (e sqliteEngine) transient(error) bool                         { return false }
 func (e sqliteEngine) changing() *sql.TxOptions                     { return nil }
 func (e sqliteEngine) viewing() *sql.TxOptions                      { return &sql.TxOptions{ReadOnly: true} }

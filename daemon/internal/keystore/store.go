@@ -32,6 +32,9 @@ type Store struct {
 	stopped sync.WaitGroup
 }
 
+// checkTime is how long a health check may take.
+const checkTime = 3 * time.Second
+
 // Option is a setting of Open.
 type Option func(*options)
 
@@ -89,8 +92,10 @@ func (s *Store) Authenticate(a audit.Authenticator) { s.auth = a }
 // Name returns how messages name the store: its file, or its server and database.
 func (s *Store) Name() string { return s.engine.name() }
 
-// Check reads from the store, for health checks.
+// Check reads from the store, for health checks: whoever asks wants to know now.
 func (s *Store) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
 	_, err := s.FreeSlot(ctx)
 	return err
 }
