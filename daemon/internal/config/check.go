@@ -162,6 +162,7 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 		set  bool
 	}{
 		{"awskms", p.AWSKMS != nil},
+		{"azurekv", p.AzureKV != nil},
 	} {
 		if block.set && block.kind != p.Kind {
 			wrong("%s: [provider.%s] means nothing for kind %q; remove it", name, block.kind, p.Kind)
@@ -169,6 +170,13 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 	}
 	if p.AWSKMS != nil {
 		p.AWSKMS.check(name, wrong)
+	}
+	if p.Kind == "azurekv" {
+		block := AzureKV{}
+		if p.AzureKV != nil {
+			block = *p.AzureKV
+		}
+		block.check(name, wrong)
 	}
 	if p.Kind != "hsm" {
 		for _, key := range []struct {

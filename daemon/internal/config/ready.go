@@ -25,6 +25,10 @@ func (c Config) Ready() error {
 	probe("root_key.passphrase", c.RootKey.Passphrase)
 	for _, p := range c.Providers {
 		probe(fmt.Sprintf("provider %q: pin", p.Name), p.PIN)
+		if p.AzureKV != nil {
+			probe(fmt.Sprintf("provider %q: azurekv.client_secret", p.Name), p.AzureKV.ClientSecret)
+			probe(fmt.Sprintf("provider %q: azurekv.client_certificate", p.Name), p.AzureKV.ClientCertificate)
+		}
 		if p.Library == "" {
 			continue
 		}
