@@ -215,11 +215,15 @@ func TestInterceptors(t *testing.T) {
 	}
 	options := ServerOptions{Unary: []grpc.UnaryServerInterceptor{note("1"), note("2"), note("3")}}
 	pairs(t, options, func(t *testing.T, p pair) {
+		mu.Lock()
 		order = nil
+		mu.Unlock()
 		if err := p.sign(t, nil); err != nil {
 			t.Fatal(err)
 		}
 		const path = " /anyhsm.v1.CryptoService/Sign"
+		mu.Lock()
+		defer mu.Unlock()
 		if !slices.Equal(order, []string{"1" + path, "2" + path, "3" + path}) {
 			t.Errorf("order %v", order)
 		}
