@@ -24,7 +24,8 @@ func (p *Provider) Destroy(ctx context.Context, ref provider.Reference) error {
 	defer p.keys.drop(id.String())
 	all, err := p.versions(ctx, id.name)
 	if fault.Is(err, fault.KeyHandleInvalid) || err == nil && len(all) == 0 {
-		return p.purge(ctx, id)
+		// It was deleted before: perhaps not purged yet.
+		return p.purge(ctx, id, longestWait)
 	}
 	if err != nil {
 		return err
@@ -47,7 +48,7 @@ func (p *Provider) Destroy(ctx context.Context, ref provider.Reference) error {
 	if err != nil && !fault.Is(err, fault.KeyHandleInvalid) {
 		return err
 	}
-	return p.purge(ctx, id)
+	return p.purge(ctx, id, firstWait)
 }
 
 // retire disables one version and marks it.
@@ -77,12 +78,11 @@ func (p *Provider) retire(ctx context.Context, id kid) error {
 }
 
 // purge makes a deletion final, if the configuration says so. A deletion takes a vault some seconds, which are waited
-// for; what keeps it from being purged is logged: the key is gone as far as its users are concerned.
-func (p *Provider) purge(ctx context.Context, id kid) error {
+// for, first `wait` and then longer; what keeps it from being purged is logged: the key is gone as far as its users are concerned.
+func (p *Provider) purge(ctx context.Context, id kid, wait time.Duration) error {
 	if !p.config.Purge {
 		return nil
 	}
-	wait := firstWait
 	for {
 		deleted, err := call(ctx, p, request{operation: opGet, key: id.String()}, func(ctx context.Context) (azkeys.GetDeletedKeyResponse, error) {
 			return p.client.GetDeletedKey(ctx, id.name, nil)
@@ -103,7 +103,7 @@ func (p *Provider) purge(ctx context.Context, id kid) error {
 				p.log.Warn("the key was deleted and could not be purged; Azure keeps it until the vault's retention ends", "key", id.String(), "recovery", recovery, "error", err)
 				return nil
 			}
-		case !fault.Is(err, fault.KeyHandleInvalid) || wait > longestWait:
+		case !fault.Is(err, fault.KeyHandleInvalid) || wait >= longestWait:
 			if !fault.Is(err, fault.KeyHandleInvalid) {
 				p.log.Warn("the key was deleted and could not be purged", "key", id.String(), "error", err)
 			}

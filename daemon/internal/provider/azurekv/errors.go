@@ -101,6 +101,8 @@ func (p *Provider) explain(r request, err error) error {
 		return fault.New(fault.DeviceError, "%s does not accept the daemon's token (%s: %s); check that tenant_id is the vault's tenant, and the daemon's clock", p.service(), code, text)
 	case status == http.StatusForbidden:
 		return p.explainForbidden(r, code, text)
+	case status == http.StatusNotFound && code == "":
+		return fault.New(fault.FunctionFailed, "what answers at %s is no Azure Key Vault: it does not know the path of a key; check vault_url", p.vault)
 	case status == http.StatusNotFound:
 		return fault.New(fault.KeyHandleInvalid, "%s has no key %s; it was deleted (az keyvault key recover brings it back while it is retained) or is in another vault (%s)", p.service(), r.key, text)
 	case status == http.StatusConflict && (code == "ObjectIsDeletedButRecoverable" || code == "ObjectIsBeingDeleted"):

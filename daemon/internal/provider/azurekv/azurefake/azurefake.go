@@ -203,3 +203,31 @@ func random(n int) string {
 	_, _ = rand.Read(b)
 	return hex.EncodeToString(b)
 }
+
+// Add makes a version of an EC key as an administrator does, and returns NAME/VERSION.
+func (v *Vault) Add(name, curve string) string {
+	kty := "EC"
+	if v.options.HSM {
+		kty = "EC-HSM"
+	}
+	k := &Key{Version: random(16), Kty: kty, Operations: purposes["EC"], Enabled: true, Created: v.options.Now()}
+	if wrong := generate(k, curve, 0); wrong != nil {
+		panic(wrong.sentence)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e := v.keys[strings.ToLower(name)]
+	if e == nil {
+		e = &entry{name: name}
+		v.keys[strings.ToLower(name)] = e
+	}
+	e.versions = append(e.versions, k)
+	return name + "/" + k.Version
+}
+
+// Swap lets a key sign with the private key of another, as a service gone wrong would.
+func (v *Vault) Swap(name, other string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.keys[strings.ToLower(name)].current().ec = v.keys[strings.ToLower(other)].current().ec
+}

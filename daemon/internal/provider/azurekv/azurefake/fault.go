@@ -1,6 +1,8 @@
 package azurefake
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -68,6 +70,9 @@ func (v *Vault) fault(operation string) *Fault {
 // before does what a fault does before the call; true if there is nothing left to do.
 func (f *Fault) before(w http.ResponseWriter, r *http.Request) bool {
 	if f.Delay > 0 {
+		// A client that goes is noticed only when its request has been read.
+		text, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(text))
 		select {
 		case <-time.After(f.Delay):
 		case <-r.Context().Done():
