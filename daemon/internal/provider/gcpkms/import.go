@@ -22,11 +22,10 @@ import (
 )
 
 var (
-	versionsCreate = permission{name: "cloudkms.cryptoKeyVersions.create", once: true}
-	versionsList   = permission{name: "cloudkms.cryptoKeyVersions.list"}
-	jobsCreate     = permission{name: "cloudkms.importJobs.create"}
-	jobsGet        = permission{name: "cloudkms.importJobs.get"}
-	jobsUse        = permission{name: "cloudkms.importJobs.useToImport", once: true}
+	versionsList = permission{name: "cloudkms.cryptoKeyVersions.list"}
+	jobsCreate   = permission{name: "cloudkms.importJobs.create"}
+	jobsGet      = permission{name: "cloudkms.importJobs.get"}
+	jobsUse      = permission{name: "cloudkms.importJobs.useToImport with cloudkms.cryptoKeyVersions.create", once: true}
 )
 
 // material is a key on its way into the service.

@@ -93,7 +93,7 @@ func (s *suite) recipes(keyType cryptoki.KeyType) []recipe {
 	case cryptoki.CKK_AES:
 		all = []recipe{aesRecipe(16), aesRecipe(24), aesRecipe(32)}
 	case cryptoki.CKK_GENERIC_SECRET:
-		all = []recipe{secretRecipe(28), secretRecipe(32), secretRecipe(48), secretRecipe(64), secretRecipe(200)}
+		all = []recipe{secretRecipe(20), secretRecipe(28), secretRecipe(32), secretRecipe(48), secretRecipe(64), secretRecipe(200)}
 	}
 	var here []recipe
 	for _, r := range all {
@@ -111,7 +111,9 @@ func (s *suite) proveClaim(t *testing.T, info mechanism.Info, use cryptoki.Flags
 		t.Fatal("the mechanism is claimed and there is no key that it could be tried with")
 	}
 	for _, r := range recipes {
-		r = s.to(r, use)
+		if r = s.to(r, use); use&(cryptoki.CKF_GENERATE|cryptoki.CKF_GENERATE_KEY_PAIR) == 0 {
+			r = s.doing(r, info.Type)
+		}
 		t.Run(r.name, func(t *testing.T) {
 			switch {
 			case use&(cryptoki.CKF_GENERATE|cryptoki.CKF_GENERATE_KEY_PAIR) != 0:

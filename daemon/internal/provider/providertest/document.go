@@ -66,6 +66,9 @@ func table(capabilities provider.Capabilities) string {
 	if capabilities.OneUse {
 		fmt.Fprintf(&out, "A key pair has one use: to sign, or else to decrypt, or else to derive.\n\n")
 	}
+	if capabilities.OneAlgorithm {
+		fmt.Fprintf(&out, "A key has one mechanism, and RSA-PSS and OAEP one hash, chosen by CKA_ALLOWED_MECHANISMS when it is made.\n\n")
+	}
 	return out.String()
 }
 
@@ -128,6 +131,12 @@ func limits(m provider.Mechanism) []string {
 	}
 	if m.HashSized {
 		all = append(all, "at most 64 bytes on P-521")
+	}
+	if m.IVSize > 0 {
+		all = append(all, fmt.Sprintf("an IV of %d bytes", m.IVSize))
+	}
+	if m.TagSize > 0 {
+		all = append(all, fmt.Sprintf("a tag of %d bytes", m.TagSize))
 	}
 	if m.NoLabel {
 		all = append(all, "no label")

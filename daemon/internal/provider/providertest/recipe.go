@@ -26,11 +26,13 @@ type recipe struct {
 	open bool
 	// only is the one usage that the template asks for; 0 for all that the type has.
 	only cryptoki.AttributeType
+	// allowed is CKA_ALLOWED_MECHANISMS of the template; nil for none.
+	allowed []cryptoki.MechanismType
 }
 
 // to is the recipe of a key for a use, where a key has only one.
 func (s *suite) to(r recipe, use cryptoki.Flags) recipe {
-	if !s.capabilities.OneUse {
+	if !s.capabilities.OneUse || use == cryptoki.CKF_DERIVE && !s.capabilities.Can(cryptoki.CKM_ECDH1_DERIVE, use) {
 		return r
 	}
 	switch use {
@@ -38,6 +40,14 @@ func (s *suite) to(r recipe, use cryptoki.Flags) recipe {
 		r.name, r.only = r.name+" to decrypt", cryptoki.CKA_DECRYPT
 	case cryptoki.CKF_DERIVE:
 		r.name, r.only = r.name+" to derive", cryptoki.CKA_DERIVE
+	}
+	return r
+}
+
+// doing is the recipe of a key that does a mechanism, where a key has one algorithm and its type does not tell which.
+func (s *suite) doing(r recipe, m cryptoki.MechanismType) recipe {
+	if s.capabilities.OneAlgorithm && (r.keyType == cryptoki.CKK_RSA || r.keyType == cryptoki.CKK_AES) {
+		r.name, r.allowed = r.name+" for "+m.String(), []cryptoki.MechanismType{m}
 	}
 	return r
 }
@@ -93,8 +103,9 @@ func common(class cryptoki.ObjectClass, keyType cryptoki.KeyType, label string, 
 }
 
 // request is the request for a recipe's key, without an identity.
-func (r recipe) request() provider.GenerateRequest {
-	request := provider.GenerateRequest{Mechanism: cryptoki.Mechanism{Type: r.mechanism}}
+func (r recipe) request() (request provider.GenerateRequest) {
+	request = provider.GenerateRequest{Mechanism: cryptoki.Mechanism{Type: r.mechanism}}
+	defer func() { request.Private = r.restrict(request.Private) }()
 	switch r.keyType {
 	case cryptoki.CKK_AES, cryptoki.CKK_GENERIC_SECRET:
 		request.Private = append(common(cryptoki.CKO_SECRET_KEY, r.keyType, r.name, r.open), cryptoki.Ulong(cryptoki.CKA_VALUE_LEN, r.size))
@@ -115,6 +126,14 @@ func (r recipe) request() provider.GenerateRequest {
 		request.Public = append(request.Public, cryptoki.Bytes(cryptoki.CKA_EC_PARAMS, r.curve.Params))
 	}
 	return request
+}
+
+// restrict adds CKA_ALLOWED_MECHANISMS to a template.
+func (r recipe) restrict(template cryptoki.Attributes) cryptoki.Attributes {
+	if len(r.allowed) == 0 {
+		return template
+	}
+	return append(template, cryptoki.Ulongs(cryptoki.CKA_ALLOWED_MECHANISMS, r.allowed))
 }
 
 // publicKey reads the public key that a provider has generated, and checks its form.

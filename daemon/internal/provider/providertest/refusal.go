@@ -16,7 +16,7 @@ func (s *suite) testWrongData(t *testing.T) {
 		s.wrongRSA(t, s.shared(t, rsaRecipe(2048)))
 	}
 	if s.can(aesRecipe(16)) {
-		s.wrongAES(t, s.shared(t, aesRecipe(16)))
+		s.wrongAES(t)
 	}
 }
 
@@ -42,12 +42,15 @@ func (s *suite) wrongRSA(t *testing.T, k *testKey) {
 			continue
 		}
 		t.Run(fmt.Sprintf("sign %s %d", tc.name, len(tc.data)), func(t *testing.T) {
-			_, err := s.sign(t, k, tc.m, tc.data)
+			_, err := s.sign(t, s.shared(t, s.doing(rsaRecipe(2048), tc.m.Type)), tc.m, tc.data)
 			wants(t, err, tc.kind, fault.DataLenRange)
 		})
 	}
 	k = s.shared(t, s.to(rsaRecipe(2048), cryptoki.CKF_DECRYPT))
-	oaep := cryptoki.OAEPParams{Hash: cryptoki.CKM_SHA_1, MGF: cryptoki.CKG_MGF1_SHA1}
+	oaep := cryptoki.OAEPParams{Hash: cryptoki.CKM_SHA256, MGF: cryptoki.CKG_MGF1_SHA256}
+	if row, _ := s.capabilities.Mechanism(cryptoki.CKM_RSA_PKCS_OAEP); !takes(row, oaep.Hash, true) {
+		oaep = cryptoki.OAEPParams{Hash: cryptoki.CKM_SHA_1, MGF: cryptoki.CKG_MGF1_SHA1}
+	}
 	for _, m := range []cryptoki.Mechanism{
 		{Type: cryptoki.CKM_RSA_PKCS},
 		{Type: cryptoki.CKM_RSA_X_509},
@@ -71,7 +74,7 @@ func (s *suite) wrongRSA(t *testing.T, k *testKey) {
 	}
 }
 
-func (s *suite) wrongAES(t *testing.T, k *testKey) {
+func (s *suite) wrongAES(t *testing.T) {
 	iv := cryptoki.IVParams{IV: make([]byte, 16)}
 	gcm := cryptoki.GCMParams{IV: make([]byte, 12), TagBits: 128}
 	for _, tc := range []struct {
@@ -94,6 +97,7 @@ func (s *suite) wrongAES(t *testing.T, k *testKey) {
 			continue
 		}
 		t.Run(fmt.Sprintf("%s %d", tc.m.Type, tc.length), func(t *testing.T) {
+			k := s.shared(t, s.doing(aesRecipe(16), tc.m.Type))
 			var err error
 			if tc.use == cryptoki.CKF_ENCRYPT {
 				_, err = s.encrypt(t, k, tc.m, make([]byte, tc.length))
@@ -107,6 +111,7 @@ func (s *suite) wrongAES(t *testing.T, k *testKey) {
 		return
 	}
 	t.Run("a wrong padding", func(t *testing.T) {
+		k := s.shared(t, s.doing(aesRecipe(16), cryptoki.CKM_AES_CBC_PAD))
 		for _, last := range []byte{0, 17, 255} {
 			block := make([]byte, 16)
 			block[15] = last

@@ -44,7 +44,7 @@ func (s *suite) secret(t *testing.T, r recipe) *testKey {
 // imported brings a secret key in.
 func (s *suite) imported(t *testing.T, importer provider.Importer, r recipe, value []byte) *testKey {
 	t.Helper()
-	attributes := common(cryptoki.CKO_SECRET_KEY, r.keyType, r.name+" imported", r.open)
+	attributes := r.restrict(common(cryptoki.CKO_SECRET_KEY, r.keyType, r.name+" imported", r.open))
 	identity := s.identity()
 	generated, err := importer.Import(s.ctx(t), identity, append(attributes.Clone(), cryptoki.Bytes(cryptoki.CKA_VALUE, value)))
 	if err != nil {
@@ -112,6 +112,17 @@ func (s *suite) proveGCM(t *testing.T, k *testKey, block cipher.Block, message [
 			t.Fatal(err)
 		}
 		want := aead.Seal(nil, params.IV, message, params.AAD)
+		row, _ := s.capabilities.Mechanism(m.Type)
+		if row.IVSize > 0 && tc.iv != row.IVSize || row.TagSize > 0 && tc.tag != row.TagSize {
+			_, err := s.decrypt(t, k, m, want)
+			wants(t, err, fault.MechanismParamInvalid)
+			continue
+		}
+		if s.capabilities.MaxData > 0 && len(message)+tc.aad > s.capabilities.MaxData {
+			_, err := s.decrypt(t, k, m, want)
+			wants(t, err, fault.EncryptedDataLenRange)
+			continue
+		}
 		s.proveCipher(t, k, m, message, want)
 		for _, i := range []int{0, len(want) - 1} {
 			damaged := bytes.Clone(want)
