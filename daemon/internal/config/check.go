@@ -162,6 +162,7 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 		set  bool
 	}{
 		{"awskms", p.AWSKMS != nil},
+		{"gcpkms", p.GCPKMS != nil},
 		{"azurekv", p.AzureKV != nil},
 	} {
 		if block.set && block.kind != p.Kind {
@@ -170,6 +171,13 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 	}
 	if p.AWSKMS != nil {
 		p.AWSKMS.check(name, wrong)
+	}
+	if p.Kind == "gcpkms" {
+		block := GCPKMS{}
+		if p.GCPKMS != nil {
+			block = *p.GCPKMS
+		}
+		block.check(name, wrong)
 	}
 	if p.Kind == "azurekv" {
 		block := AzureKV{}

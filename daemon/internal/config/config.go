@@ -82,6 +82,8 @@ type Provider struct {
 
 	// AWSKMS belongs to kind awskms: the block of a kind has the kind's name.
 	AWSKMS *AWSKMS `toml:"awskms,omitempty"`
+	// GCPKMS belongs to kind gcpkms.
+	GCPKMS *GCPKMS `toml:"gcpkms,omitempty"`
 	// AzureKV belongs to kind azurekv.
 	AzureKV *AzureKV `toml:"azurekv,omitempty"`
 }
