@@ -1,8 +1,10 @@
 package awskms
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"math/big"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -147,8 +149,15 @@ func publicAttributes(der []byte, kind spec) (cryptoki.Attributes, error) {
 			public = append(public, cryptoki.Bytes(t, value))
 		}
 	}
-	if keyType, ok := all.KeyType(); ok && keyType != kind.keyType {
-		return nil, fault.New(fault.FunctionFailed, "AWS KMS sent a public key of type %s for a key %s; look at the endpoint", keyType, kind.name)
+	keyType, _ := all.KeyType()
+	fits := keyType == kind.keyType
+	if kind.on != nil {
+		fits = fits && bytes.Equal(public.Bytes(cryptoki.CKA_EC_PARAMS), kind.on.Params)
+	} else {
+		fits = fits && uint64(new(big.Int).SetBytes(public.Bytes(cryptoki.CKA_MODULUS)).BitLen()) == kind.bits
+	}
+	if !fits {
+		return nil, fault.New(fault.FunctionFailed, "the public key that AWS KMS sent is none of a key %s; look at the endpoint", kind.name)
 	}
 	return public, nil
 }

@@ -35,16 +35,16 @@ type KMS struct {
 	faults  []*Fault
 	calls   map[string]int
 	skew    time.Duration
-
-	wrapping func() *rsa.PrivateKey
-	tokens   map[string]importToken
+	tokens  map[string]importToken
 }
+
+// wrapping is the key under which key material comes in. It is one for all fakes of a process: making it takes seconds.
+var wrapping = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 4096)) })
 
 // New makes a service without any key.
 func New() *KMS {
 	return &KMS{
 		Region: Region, keys: map[string]*key{}, aliases: map[string]string{}, calls: map[string]int{}, tokens: map[string]importToken{},
-		wrapping: sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 4096)) }),
 	}
 }
 

@@ -33,7 +33,7 @@ func (k *KMS) getParametersForImport(in parametersInput) (parametersOutput, erro
 	if in.WrappingAlgorithm != "RSA_AES_KEY_WRAP_SHA_256" || in.WrappingKeySpec != "RSA_4096" {
 		return parametersOutput{}, refuse("UnsupportedOperationException", "the fake wraps with RSA_AES_KEY_WRAP_SHA_256 and RSA_4096 alone")
 	}
-	public, now := must(x509.MarshalPKIXPublicKey(k.wrapping().Public())), k.now()
+	public, now := must(x509.MarshalPKIXPublicKey(wrapping().Public())), k.now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	found, err := k.find(in.KeyId, false)
@@ -87,7 +87,7 @@ func (k *KMS) importKeyMaterial(in importInput) (importOutput, error) {
 	case now.After(token.expires):
 		return importOutput{}, refuse("ExpiredImportTokenException", "the import token has expired")
 	}
-	value, err := unwrap(k.wrapping(), in.EncryptedKeyMaterial)
+	value, err := unwrap(wrapping(), in.EncryptedKeyMaterial)
 	if err != nil {
 		return importOutput{}, refuse("InvalidCiphertextException", "")
 	}

@@ -389,3 +389,14 @@ func (k *KMS) Living() (n int) {
 func (k *KMS) Add(spec, usage string) string {
 	return must(k.createKey(createKeyInput{KeySpec: spec, KeyUsage: usage})).KeyMetadata.KeyId
 }
+
+// ARN returns a key's ARN.
+func (k *KMS) ARN(id string) string { return k.arn(id) }
+
+// Name gives a key an alias, without "alias/".
+func (k *KMS) Name(alias, id string) {
+	must(k.createAlias(aliasInput{AliasName: "alias/" + alias, TargetKeyId: id}))
+}
+
+// Disable turns a key off.
+func (k *KMS) Disable(id string) { must(k.disableKey(keyInput{KeyId: id})) }
