@@ -164,6 +164,7 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 		{"awskms", p.AWSKMS != nil},
 		{"gcpkms", p.GCPKMS != nil},
 		{"azurekv", p.AzureKV != nil},
+		{"kmip", p.KMIP != nil},
 	} {
 		if block.set && block.kind != p.Kind {
 			wrong("%s: [provider.%s] means nothing for kind %q; remove it", name, block.kind, p.Kind)
@@ -176,6 +177,13 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 		block := GCPKMS{}
 		if p.GCPKMS != nil {
 			block = *p.GCPKMS
+		}
+		block.check(name, wrong)
+	}
+	if p.Kind == "kmip" {
+		block := KMIP{}
+		if p.KMIP != nil {
+			block = *p.KMIP
 		}
 		block.check(name, wrong)
 	}

@@ -86,6 +86,8 @@ type Provider struct {
 	GCPKMS *GCPKMS `toml:"gcpkms,omitempty"`
 	// AzureKV belongs to kind azurekv.
 	AzureKV *AzureKV `toml:"azurekv,omitempty"`
+	// KMIP belongs to kind kmip.
+	KMIP *KMIP `toml:"kmip,omitempty"`
 }
 
 // Duration is a time.Duration that reads and writes itself as "12h".

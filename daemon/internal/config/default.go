@@ -69,5 +69,8 @@ func (c *Config) complete() {
 		if c.Providers[i].Kind == "hsm" && c.Providers[i].Sessions == 0 {
 			c.Providers[i].Sessions = 16
 		}
+		if block := c.Providers[i].KMIP; block != nil {
+			block.complete()
+		}
 	}
 }

@@ -29,6 +29,15 @@ func (c Config) Ready() error {
 			probe(fmt.Sprintf("provider %q: azurekv.client_secret", p.Name), p.AzureKV.ClientSecret)
 			probe(fmt.Sprintf("provider %q: azurekv.client_certificate", p.Name), p.AzureKV.ClientCertificate)
 		}
+		if p.KMIP != nil {
+			probe(fmt.Sprintf("provider %q: kmip.username", p.Name), p.KMIP.Username)
+			probe(fmt.Sprintf("provider %q: kmip.password", p.Name), p.KMIP.Password)
+			for _, path := range []string{p.KMIP.Certificate, p.KMIP.Key, p.KMIP.CA} {
+				if _, err := os.Stat(path); err != nil {
+					problems = append(problems, fmt.Sprintf("%sprovider %q: kmip: %v; correct the path, or make the file readable", place(c.File), p.Name, err))
+				}
+			}
+		}
 		if p.Library == "" {
 			continue
 		}
