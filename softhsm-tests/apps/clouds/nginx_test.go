@@ -18,11 +18,16 @@ import (
 	"github.com/anyhsm/anyhsm/softhsm-tests/target"
 )
 
-// handshakes are made and verified per key, half with TLS 1.2 and half with TLS 1.3.
+// handshakes are made and verified per key, spread over the versions of TLS.
 const handshakes = 60
 
-// serve lets nginx serve HTTPS, with the configuration of docs/applications/nginx.md.
+// serve lets nginx serve HTTPS with TLS 1.2 and 1.3, with the configuration of docs/applications/nginx.md.
 func serve(t *testing.T, on target.Target, label string) {
+	serveWith(t, on, label, "", tls.VersionTLS12, tls.VersionTLS13)
+}
+
+// serveWith adds directives, for a key that can do only a part, and handshakes with some versions of TLS.
+func serveWith(t *testing.T, on target.Target, label, directives string, versions ...uint16) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +46,7 @@ func serve(t *testing.T, on target.Target, label string) {
 		"/var/log/nginx":     directory,
 		"/etc/nginx/web.crt": directory + "/" + label + ".crt",
 		"127.0.0.1:8443":     address,
-		"http {\n":           "http {\n" + temporary.String(),
+		"http {\n":           "http {\n" + directives + temporary.String(),
 		"pkcs11:token=tls;object=web;type=private?pin-value=1234": on.URI(label),
 	})))
 	on.Run(t, "nginx", "-c", file, "-p", directory)
@@ -58,7 +63,7 @@ func serve(t *testing.T, on target.Target, label string) {
 	for i := range 4 {
 		group.Go(func() {
 			for range handshakes / 4 {
-				if err := get(address, roots, uint16(tls.VersionTLS12+i%2)); err != nil {
+				if err := get(address, roots, versions[i%len(versions)]); err != nil {
 					t.Error(err)
 					return
 				}
