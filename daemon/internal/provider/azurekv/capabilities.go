@@ -41,6 +41,7 @@ func capabilities(config Config) provider.Capabilities {
 		for _, t := range []cryptoki.MechanismType{cryptoki.CKM_AES_CBC, cryptoki.CKM_AES_CBC_PAD} {
 			add(provider.Mechanism{Type: t, MinSize: 16, MaxSize: 32, Flags: cryptoki.CKF_ENCRYPT | cryptoki.CKF_DECRYPT})
 		}
+		add(provider.Mechanism{Type: cryptoki.CKM_AES_GCM, MinSize: 16, MaxSize: 32, Flags: cryptoki.CKF_DECRYPT, IVSize: 12, TagSize: tagSize})
 	}
 	for _, k := range curves {
 		on, _ := curve.ByName(string(k.name))
@@ -58,7 +59,7 @@ var limits = map[cryptoki.MechanismType]string{
 	cryptoki.CKM_AES_KEY_GEN:                "Azure Key Vault has no AES keys, only a Managed HSM does; use a provider with hsm = true, or software",
 	cryptoki.CKM_AES_ECB:                    "Azure does no AES-ECB; use CKM_AES_CBC on a Managed HSM, or provider software",
 	cryptoki.CKM_AES_CTR:                    "Azure does no AES-CTR; use CKM_AES_CBC on a Managed HSM, or provider software",
-	cryptoki.CKM_AES_GCM:                    "Azure's Managed HSM chooses the initialisation vector of AES-GCM itself, and PKCS#11 lets the application choose it; use CKM_AES_CBC_PAD, or provider software",
+	cryptoki.CKM_AES_GCM:                    "Azure's Managed HSM chooses the initialisation vector of AES-GCM itself, and PKCS#11 lets the application choose it; encrypt with CKM_AES_CBC_PAD, or in provider software",
 	cryptoki.CKM_GENERIC_SECRET_KEY_GEN:     "azkeys makes no HMAC keys; use provider software or awskms",
 	cryptoki.CKM_SHA256_HMAC:                "azkeys uses no HMAC keys; use provider software or awskms",
 	cryptoki.CKM_SHA384_HMAC:                "azkeys uses no HMAC keys; use provider software or awskms",

@@ -50,6 +50,9 @@ func (k *key) Encrypt(ctx context.Context, m cryptoki.Mechanism, plaintext []byt
 }
 
 func (k *key) decryptAES(ctx context.Context, m cryptoki.Mechanism, ciphertext []byte) ([]byte, error) {
+	if params, ok := m.Params.(cryptoki.GCMParams); ok {
+		return k.openGCM(ctx, params, ciphertext)
+	}
 	padded := m.Type == cryptoki.CKM_AES_CBC_PAD
 	if len(ciphertext)%aes.BlockSize != 0 || padded && len(ciphertext) == 0 {
 		return nil, fault.New(fault.EncryptedDataLenRange, "a ciphertext of %s has whole blocks of 16 bytes, not %d bytes", m.Type, len(ciphertext))
@@ -80,18 +83,47 @@ func unpadded(plaintext []byte) (length int, ok bool) {
 // piece is how much one call takes. How much Azure takes is not documented; CBC can be continued after any block.
 const piece = 16 << 10
 
-// modes are Azure's names of AES-CBC for the sizes of keys.
-var modes = map[uint64]azkeys.EncryptionAlgorithm{
-	16: azkeys.EncryptionAlgorithmA128CBC, 24: azkeys.EncryptionAlgorithmA192CBC, 32: azkeys.EncryptionAlgorithmA256CBC,
+// modes are Azure's names of AES for the sizes of keys.
+var modes = map[uint64]struct{ cbc, gcm azkeys.EncryptionAlgorithm }{
+	16: {azkeys.EncryptionAlgorithmA128CBC, azkeys.EncryptionAlgorithmA128GCM},
+	24: {azkeys.EncryptionAlgorithmA192CBC, azkeys.EncryptionAlgorithmA192GCM},
+	32: {azkeys.EncryptionAlgorithmA256CBC, azkeys.EncryptionAlgorithmA256GCM},
+}
+
+// length is the key's in bytes, as the object has it: Azure wants to be told, and does not tell.
+func (k *key) length() (uint64, error) {
+	length, _ := k.reference.Attributes.Ulong(cryptoki.CKA_VALUE_LEN)
+	if _, ok := modes[length]; !ok {
+		return 0, fault.New(fault.KeySizeRange, "CKA_VALUE_LEN of the key %s is %d, and Azure needs to be told the size; adopt the key anew with 16, 24 or 32", k.id, length)
+	}
+	return length, nil
+}
+
+// tagSize is the length of GCM's tag, which stands at the end of a ciphertext of PKCS#11 and by itself in Azure.
+const tagSize = 16
+
+// openGCM decrypts what was encrypted elsewhere, or by Azure: its own choice of initialisation vector is no hindrance.
+func (k *key) openGCM(ctx context.Context, params cryptoki.GCMParams, ciphertext []byte) ([]byte, error) {
+	if len(ciphertext) < tagSize {
+		return nil, fault.New(fault.EncryptedDataLenRange, "a ciphertext of AES-GCM has at least the %d bytes of its tag, not %d", tagSize, len(ciphertext))
+	}
+	length, err := k.length()
+	if err != nil {
+		return nil, err
+	}
+	algorithm, cut := modes[length].gcm, len(ciphertext)-tagSize
+	return k.cipher(ctx, opDecrypt, azkeys.KeyOperationParameters{
+		Algorithm: &algorithm, Value: ciphertext[:cut], IV: params.IV, AuthenticationTag: ciphertext[cut:], AdditionalAuthenticatedData: params.AAD,
+	})
 }
 
 // chain does AES-CBC piece by piece.
 func (k *key) chain(ctx context.Context, o operation, m cryptoki.Mechanism, data []byte) ([]byte, error) {
-	length, _ := k.reference.Attributes.Ulong(cryptoki.CKA_VALUE_LEN)
-	algorithm, ok := modes[length]
-	if !ok {
-		return nil, fault.New(fault.KeySizeRange, "CKA_VALUE_LEN of the key %s is %d, and Azure needs to be told the size; adopt the key anew with 16, 24 or 32", k.id, length)
+	length, err := k.length()
+	if err != nil {
+		return nil, err
 	}
+	algorithm := modes[length].cbc
 	iv := m.Params.(cryptoki.IVParams).IV
 	out := make([]byte, 0, len(data))
 	for len(data) > 0 {

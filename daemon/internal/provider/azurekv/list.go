@@ -183,6 +183,16 @@ func (p *Provider) Find(ctx context.Context, name string) (provider.Found, error
 	return found, err
 }
 
+// belonging are the usage attributes that the private or secret keys of a type have.
+var belonging = map[cryptoki.KeyType][]cryptoki.AttributeType{
+	cryptoki.CKK_RSA: {cryptoki.CKA_SIGN, cryptoki.CKA_SIGN_RECOVER, cryptoki.CKA_DECRYPT, cryptoki.CKA_UNWRAP},
+	cryptoki.CKK_EC:  {cryptoki.CKA_SIGN, cryptoki.CKA_DERIVE},
+	cryptoki.CKK_AES: {
+		cryptoki.CKA_ENCRYPT, cryptoki.CKA_DECRYPT, cryptoki.CKA_WRAP, cryptoki.CKA_UNWRAP, cryptoki.CKA_SIGN, cryptoki.CKA_VERIFY,
+		cryptoki.CKA_DERIVE,
+	},
+}
+
 // found reads a key as what adoption makes of it.
 func (p *Provider) found(ctx context.Context, name, version string) (provider.Found, error) {
 	var none provider.Found
@@ -210,7 +220,7 @@ func (p *Provider) found(ctx context.Context, name, version string) (provider.Fo
 	}
 	first := append(cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, class), cryptoki.Bool(cryptoki.CKA_PRIVATE, true)}, shared...)
 	wanted := cryptoki.Attributes{}
-	for _, usage := range usages {
+	for _, usage := range belonging[s.spec.keyType] {
 		wanted = append(wanted, cryptoki.Bool(usage, true))
 	}
 	for _, a := range s.spec.granted(s.operations, wanted, false) {
@@ -229,7 +239,8 @@ func (p *Provider) found(ctx context.Context, name, version string) (provider.Fo
 		public := append(cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), cryptoki.Bool(cryptoki.CKA_PRIVATE, false)}, shared...)
 		public = append(public, cryptoki.Bool(cryptoki.CKA_VERIFY, wanted.Bool(cryptoki.CKA_SIGN)))
 		if s.spec.keyType == cryptoki.CKK_RSA {
-			public = append(public, cryptoki.Bool(cryptoki.CKA_ENCRYPT, wanted.Bool(cryptoki.CKA_DECRYPT)))
+			decrypts := wanted.Bool(cryptoki.CKA_DECRYPT)
+			public = append(public, cryptoki.Bool(cryptoki.CKA_ENCRYPT, decrypts), cryptoki.Bool(cryptoki.CKA_WRAP, decrypts))
 		}
 		found.Objects = append(found.Objects, append(public, s.public...))
 	}

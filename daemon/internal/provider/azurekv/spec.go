@@ -240,7 +240,11 @@ func (s spec) operations(template cryptoki.Attributes) (list []azkeys.KeyOperati
 func (s spec) allowed(operations []azkeys.KeyOperation) (all []cryptoki.MechanismType) {
 	has := func(o azkeys.KeyOperation) bool { return slices.Contains(operations, o) }
 	if s.keyType == cryptoki.CKK_AES {
-		return []cryptoki.MechanismType{cryptoki.CKM_AES_CBC, cryptoki.CKM_AES_CBC_PAD}
+		all = []cryptoki.MechanismType{cryptoki.CKM_AES_CBC, cryptoki.CKM_AES_CBC_PAD}
+		if has(azkeys.KeyOperationDecrypt) {
+			all = append(all, cryptoki.CKM_AES_GCM)
+		}
+		return all
 	}
 	if has(azkeys.KeyOperationSign) {
 		raw := []cryptoki.MechanismType{cryptoki.CKM_ECDSA}
