@@ -262,7 +262,7 @@ func TestStalledWriter(t *testing.T) {
 		t.Errorf("a writer behind one that hangs: %v", err)
 	}
 	close(release)
-	if err := <-done; err != nil || runs != 2 {
+	if err := <-done; err != nil || runs < 2 {
 		t.Errorf("the one that hung: %v, %d runs", err, runs)
 	}
 	if n, err := other.CountObjects(t.Context(), token.UID); err != nil || n != 2 {
@@ -306,8 +306,9 @@ func TestWatch(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		notify bool
-		within time.Duration
-	}{{"notified", true, 500 * time.Millisecond}, {"by looking", false, 2 * lookAgain}} {
+		// fastest is the least time until a change must have been heard of; on a busy machine others take longer.
+		fastest time.Duration
+	}{{"notified", true, lookAgain / 4}, {"by looking", false, 2 * lookAgain}} {
 		t.Run(c.name, func(t *testing.T) {
 			dsn := onPostgres.make(t)
 			a, b := open(t, dsn), open(t, dsn)
@@ -326,7 +327,7 @@ func TestWatch(t *testing.T) {
 					return err
 				})
 			})
-			wait := func(what string, want int, within time.Duration) {
+			wait := func(what string, want int) time.Duration {
 				t.Helper()
 				begin := time.Now()
 				for {
@@ -334,29 +335,34 @@ func TestWatch(t *testing.T) {
 					case n := <-heard:
 						if n == want {
 							t.Logf("%s: heard after %v", what, time.Since(begin))
-							return
+							return time.Since(begin)
 						}
-					case <-time.After(within - time.Since(begin)):
+					case <-time.After(10 * time.Second):
 						t.Fatalf("%s: nothing was heard", what)
 					}
 				}
 			}
-			wait("the beginning", 0, 2*time.Second)
+			wait("the beginning", 0)
 			time.Sleep(200 * time.Millisecond) // until it listens
 			token := newToken(t, a, "a")
-			wait("a token, the first time in vain", 1, c.within+2*lookAgain)
-			change(t, a, func(tx *Tx) error { return tx.PutApplication(Application{Name: "web"}) })
-			wait("an application", 1, c.within)
+			wait("a token, the first time in vain", 1)
+			fastest := time.Hour
+			for range 2 {
+				change(t, a, func(tx *Tx) error { return tx.PutApplication(Application{Name: "web"}) })
+				fastest = min(fastest, wait("an application", 1))
+			}
 			newObject(t, a, token.UID, "key")
 			change(t, a, func(tx *Tx) error { return tx.DeleteApplication("web") })
-			wait("the end of an application", 1, c.within)
+			if fastest = min(fastest, wait("the end of an application", 1)); fastest > c.fastest {
+				t.Errorf("the fastest took %v", fastest)
+			}
 			disconnect(t, b)
 			change(t, a, func(tx *Tx) error { _, err := tx.DeleteToken(token.UID); return err })
-			wait("the end of a token, after a lost connection", 0, c.within+2*lookAgain)
+			wait("the end of a token, after a lost connection", 0)
 			stop()
 			watching.Wait()
-			if calls > 8 {
-				t.Errorf("%d calls for 5 changes", calls)
+			if calls > 9 {
+				t.Errorf("%d calls for 6 changes", calls)
 			}
 		})
 	}
