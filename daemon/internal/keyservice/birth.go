@@ -180,6 +180,7 @@ func complete(objects []keystore.Object, generated cryptoki.Attributes) {
 // halves are the uses of a public key and of the private key that they need on the other side.
 var halves = map[cryptoki.AttributeType]cryptoki.AttributeType{
 	cryptoki.CKA_ENCRYPT: cryptoki.CKA_DECRYPT, cryptoki.CKA_VERIFY: cryptoki.CKA_SIGN, cryptoki.CKA_WRAP: cryptoki.CKA_UNWRAP,
+	cryptoki.CKA_DERIVE: cryptoki.CKA_DERIVE,
 }
 
 // pair takes from the public key of a pair the uses whose other half the provider has not given to the private key:

@@ -2,6 +2,7 @@ package keyservice
 
 import (
 	"context"
+	"slices"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
@@ -70,6 +71,9 @@ func (s *Service) generateKeyPair(ctx context.Context, a *access, r *record, m c
 	if err != nil {
 		return Object{}, Object{}, err
 	}
+	if b := s.providers[a.token.Provider]; b != nil && b.capabilities.OneUse && guarded.Bool(cryptoki.CKA_TOKEN) {
+		preferAsked(&guarded, private)
+	}
 	if err := a.mayTouch(open); err != nil {
 		return Object{}, Object{}, err
 	}
@@ -89,4 +93,22 @@ func (s *Service) generateKeyPair(ctx context.Context, a *access, r *record, m c
 		return Object{}, Object{}, err
 	}
 	return made[0], made[1], nil
+}
+
+// privateUses are the usage attributes of a private key.
+var privateUses = []cryptoki.AttributeType{
+	cryptoki.CKA_SIGN, cryptoki.CKA_SIGN_RECOVER, cryptoki.CKA_DECRYPT, cryptoki.CKA_UNWRAP, cryptoki.CKA_DERIVE,
+}
+
+// preferAsked is for a key that can have one use alone: uses that the template asks for by name go before those that
+// are there by default.
+func preferAsked(attributes *cryptoki.Attributes, template cryptoki.Attributes) {
+	if !slices.ContainsFunc(privateUses, template.Bool) {
+		return
+	}
+	for _, use := range privateUses {
+		if attributes.Bool(use) && !template.Has(use) {
+			attributes.Set(cryptoki.Bool(use, false))
+		}
+	}
 }

@@ -121,6 +121,7 @@ func TestAWSKMS(t *testing.T) {
 			t.Errorf("provider check:\n%s", out)
 		}
 	})
+	t.Run("import", func(t *testing.T) { imports(t, on) })
 	t.Run("adopt", func(t *testing.T) { adopts(t, on) })
 	for _, label := range []string{"p256", "rsa"} {
 		t.Run("nginx "+label, func(t *testing.T) { serve(t, on, label) })
@@ -173,7 +174,7 @@ func signatures(t *testing.T, on target.Target) {
 
 // decrypts with a key whose template says what it is for.
 func decrypts(t *testing.T, on target.Target) {
-	tool(t, on, "--keypairgen", "--key-type", "rsa:2048", "--label", "oaep", "--id", "10", "--usage-decrypt", "--allowed-mechanisms", "RSA-PKCS-OAEP")
+	tool(t, on, "--keypairgen", "--key-type", "rsa:2048", "--label", "oaep", "--id", "10", "--usage-decrypt")
 	tool(t, on, "--read-object", "--type", "pubkey", "--id", "10", "--output-file", on.File("oaep.der"))
 	plain(t, on, "pkey", "-pubin", "-inform", "DER", "-in", "oaep.der", "-out", "oaep.pub")
 	secret := on.Write(t, "secret", []byte("sesame"))
@@ -187,7 +188,7 @@ func decrypts(t *testing.T, on target.Target) {
 
 // derives with a key that is for key agreement.
 func derives(t *testing.T, on target.Target) {
-	tool(t, on, "--keypairgen", "--key-type", "EC:prime256v1", "--label", "ecdh", "--id", "11", "--usage-derive", "--allowed-mechanisms", "ECDH1-DERIVE")
+	tool(t, on, "--keypairgen", "--key-type", "EC:prime256v1", "--label", "ecdh", "--id", "11", "--usage-derive")
 	plain(t, on, "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "peer.key")
 	plain(t, on, "pkey", "-in", "peer.key", "-pubout", "-outform", "DER", "-out", "peer.der")
 	tool(t, on, "--derive", "--id", "11", "--mechanism", "ECDH1-DERIVE", "--input-file", on.File("peer.der"), "--output-file", on.File("derived"))
@@ -209,6 +210,18 @@ func refusals(t *testing.T, on target.Target) {
 	refused(t, on, "CKR_DATA_INVALID", "--sign", "--id", "01", "--mechanism", "RSA-PKCS", "--input-file", data, "--output-file", on.File("signature"))
 	refused(t, on, "CKR_MECHANISM_INVALID", "--sign", "--id", "01", "--mechanism", "SHA1-RSA-PKCS", "--input-file", data, "--output-file", on.File("signature"))
 	refused(t, on, "CKR_KEY_FUNCTION_NOT_PERMITTED", "--decrypt", "--id", "01", "--mechanism", "RSA-PKCS-OAEP", "--input-file", data, "--output-file", on.File("plaintext"))
+}
+
+// imports a key that OpenSSL has made: what it signs, the old public key verifies.
+func imports(t *testing.T, on target.Target) {
+	plain(t, on, "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "own.key")
+	plain(t, on, "pkey", "-in", "own.key", "-pubout", "-out", "own.pub")
+	on.Daemon.CLI(t, "key", "import", on.File("own.key"), "--token", on.Token, "--label", "own")
+	message := on.Write(t, "letter", []byte("a letter"))
+	on.Run(t, "openssl", "dgst", "-sha384", "-out", "signature", "-engine", "pkcs11", "-keyform", "engine", "-sign", on.URI("own"), message)
+	if out := plain(t, on, "dgst", "-sha384", "-verify", "own.pub", "-signature", "signature", message); !strings.Contains(out, "Verified OK") {
+		t.Error(out)
+	}
 }
 
 // adopts a key that somebody else has made in the account.
