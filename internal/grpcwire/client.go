@@ -102,6 +102,7 @@ func (c *Client) Invoke(ctx context.Context, method string, request, reply any, 
 
 func (c *Client) try(ctx context.Context, x *exchange) error {
 	var err error
+	stand()
 	for range attempts {
 		if ctx.Err() != nil {
 			return status.FromContextError(ctx.Err()).Err()

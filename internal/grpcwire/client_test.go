@@ -65,7 +65,7 @@ func against(t *testing.T, options ClientOptions, serve func(r *raw, connection 
 
 func call(t *testing.T, c *Client) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err := anyhsmv1.NewCryptoServiceClient(c).Sign(ctx, &anyhsmv1.SignRequest{})
 	return err

@@ -98,6 +98,10 @@ func (c *clientConn) call(ctx context.Context, x *exchange) error {
 	}
 	switch {
 	case err == nil:
+		if deadline, ok := ctx.Deadline(); ok && a.result.Code() == codes.Canceled && !deadline.After(time.Now()) {
+			// The server saw first that time is up.
+			return status.FromContextError(context.DeadlineExceeded).Err()
+		}
 		x.answeredMD, x.trailerMD = a.header.md, a.trailer.md
 		return a.result.Err()
 	case ctx.Err() != nil:
@@ -140,6 +144,7 @@ func (c *clientConn) exchange(ctx context.Context, a *answer) error {
 	if err := c.send(a, message); err != nil {
 		return err
 	}
+	// From here on the server may have seen the call.
 	for !a.over {
 		if err := c.read(a); err != nil {
 			return err
@@ -184,12 +189,16 @@ func (c *clientConn) send(a *answer, message []byte) error {
 			}
 			if c.out.Len() > keptBuffer {
 				if err := c.flush(); err != nil {
-					return err
+					return fmt.Errorf("%w: %w", errUnseen, err)
 				}
 			}
 		}
-		if err := c.flush(); err != nil || len(message) == 0 {
-			return err
+		if err := c.flush(); err != nil {
+			// Without its end the server takes no request for one.
+			return fmt.Errorf("%w: %w", errUnseen, err)
+		}
+		if len(message) == 0 {
+			return nil
 		}
 		if err := c.read(a); err != nil {
 			return err

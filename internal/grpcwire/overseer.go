@@ -9,9 +9,9 @@ import (
 const (
 	// inlineLimit is after which time a call that runs on its connection's reader gives the reading to somebody else;
 	// it may take twice as long.
-	inlineLimit = time.Millisecond
+	inlineLimit = 4 * time.Millisecond
 	// quietRounds is for how many rounds a connection stays under watch after its last call.
-	quietRounds = 256
+	quietRounds = 64
 )
 
 // overseer looks after calls that run on their connections' readers. It costs a call two atomic additions; a timer per

@@ -11,6 +11,9 @@ import (
 // restful is how long a connection may lie idle while others are in use.
 const restful = time.Minute
 
+// fresh is for how long a connection that has just served a call need not be looked at before the next one.
+const fresh = 5 * time.Millisecond
+
 // pool holds a client's connections: those in use and those that wait, the last used one first, so that what is not
 // needed falls out of use.
 type pool struct {
@@ -36,7 +39,7 @@ func (p *pool) take(ctx context.Context) (*clientConn, error) {
 			conn := p.idle[last]
 			p.idle[last] = nil
 			p.idle = p.idle[:last]
-			if gone(conn.socket) {
+			if time.Since(conn.since) > fresh && gone(conn.socket) {
 				p.count--
 				conn.close()
 				continue

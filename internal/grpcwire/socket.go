@@ -44,7 +44,9 @@ type socket struct {
 	n      int
 	err    error
 	waited bool
-	set    [1]unix.PollFd
+	// more says that the last read filled its buffer, so that there may be more at once.
+	more bool
+	set  [1]unix.PollFd
 }
 
 // newSocket wraps a connection; one without a descriptor is returned as it is.
@@ -83,11 +85,15 @@ func (s *socket) Read(b []byte) (int, error) {
 
 // receive reads once, waiting in between; false leaves the waiting to Go's poller.
 func (s *socket) receive(fd uintptr) bool {
+	// After a call's own write nothing can be there yet: one attempt less.
+	if !s.more && s.held.take() {
+		s.poll(fd)
+	}
 	for {
 		n, err := receiveNow(fd, s.into)
 		switch {
 		case err == nil:
-			s.n = n
+			s.n, s.more = n, n == len(s.into)
 			return true
 		case errors.Is(err, syscall.EINTR):
 			continue
@@ -97,12 +103,16 @@ func (s *socket) receive(fd uintptr) bool {
 		case s.waited || !s.held.take():
 			return false
 		}
-		// On this thread: no other one has to wake it.
-		s.set[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-		ready, err := unix.Poll(s.set[:], int(holding.Milliseconds()))
-		s.held.give()
-		s.waited = ready == 0 && err == nil
+		s.poll(fd)
 	}
+}
+
+// poll waits on this thread: no other one has to wake it.
+func (s *socket) poll(fd uintptr) {
+	s.set[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	ready, err := unix.Poll(s.set[:], int(holding.Milliseconds()))
+	s.held.give()
+	s.waited = ready == 0 && err == nil
 }
 
 // receiveNow never blocks, so Go's scheduler need not know of it.

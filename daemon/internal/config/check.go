@@ -105,6 +105,11 @@ func (c Config) checkStore(wrong func(string, ...any)) {
 }
 
 func (l Listen) check(wrong func(string, ...any)) {
+	switch l.Transport {
+	case "", "grpcwire", "grpc-go":
+	default:
+		wrong("listen.transport: %q is unknown; choose grpcwire or grpc-go", l.Transport)
+	}
 	switch {
 	case l.Unix == "" && l.TCP == "":
 		wrong("listen: neither unix nor tcp is given, so nobody could reach the daemon; give one")

@@ -39,6 +39,8 @@ type Listen struct {
 	// Advertise holds the names and addresses that clients dial, for the server's certificate.
 	Advertise []string `toml:"advertise"`
 	Metrics   string   `toml:"metrics"`
+	// Transport is what serves gRPC: "grpcwire" (also when empty), which is fast, or "grpc-go", the reference.
+	Transport string `toml:"transport,omitempty"`
 }
 
 // RootKey says where the key comes from under which everything in the store is sealed: a file or a passphrase.

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/authn"
+	"github.com/anyhsm/anyhsm/internal/grpcwire"
 	"github.com/anyhsm/anyhsm/internal/wire"
 )
 
@@ -31,14 +32,16 @@ type Options struct {
 	// Health tells whether the daemon can serve; nil means that it always can.
 	Health func(ctx context.Context) error
 	// Grace is how long calls in flight may take once the server stops; 10 seconds if 0.
-	Grace  time.Duration
-	Logger *slog.Logger
+	Grace time.Duration
+	// Transport is "grpc-go" for grpc-go's server instead of ours.
+	Transport string
+	Logger    *slog.Logger
 }
 
 // Server is the daemon's server.
 type Server struct {
 	options Options
-	grpc    *grpc.Server
+	grpc    transport
 	health  *health.Server
 	metrics *Metrics
 	http    *http.Server
@@ -50,11 +53,21 @@ type Server struct {
 	draining chan struct{}
 }
 
+// transport is what speaks gRPC: ours, or grpc-go's.
+type transport interface {
+	grpc.ServiceRegistrar
+	Serve(listener net.Listener) error
+	Stop()
+	GracefulStop()
+}
+
 // How often the health check runs, and how long it may take.
 const (
 	healthInterval = 10 * time.Second
 	healthTimeout  = 5 * time.Second
 	defaultGrace   = 10 * time.Second
+	// maxStreams is how many calls one connection may have at once.
+	maxStreams = 1024
 )
 
 // New makes a server. Register services, then Listen, then Serve.
@@ -67,11 +80,28 @@ func New(options Options) *Server {
 	}
 	s := &Server{options: options, metrics: newMetrics(), health: health.NewServer(), draining: make(chan struct{})}
 	c := chain{options: options, metrics: s.metrics, draining: s.draining}
-	s.grpc = grpc.NewServer(
+	s.grpc = newTransport(options, c)
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	return s
+}
+
+func newTransport(options Options, c chain) transport {
+	if options.Transport != "grpc-go" {
+		grpcwire.AdmitThreads()
+		return grpcwire.NewServer(grpcwire.ServerOptions{
+			Credentials: authn.NewCredentials(options.TLS),
+			MaxReceive:  wire.MaxMessage,
+			MaxSend:     wire.MaxMessage,
+			MaxStreams:  maxStreams,
+			Unary:       []grpc.UnaryServerInterceptor{c.observe, c.translate, c.recover, c.version, c.caller},
+			Stream:      []grpc.StreamServerInterceptor{c.stream},
+		})
+	}
+	return grpc.NewServer(
 		grpc.Creds(authn.NewCredentials(options.TLS)),
 		grpc.MaxRecvMsgSize(wire.MaxMessage),
 		grpc.MaxSendMsgSize(wire.MaxMessage),
-		grpc.MaxConcurrentStreams(1024),
+		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(10*time.Second),
 		// Handlers use the store: Stop must not return before they have.
 		grpc.WaitForHandlers(true),
@@ -80,8 +110,6 @@ func New(options Options) *Server {
 		grpc.ChainUnaryInterceptor(c.observe, c.translate, c.recover, c.version, c.caller),
 		grpc.ChainStreamInterceptor(c.stream),
 	)
-	healthv1.RegisterHealthServer(s.grpc, s.health)
-	return s
 }
 
 // RegisterService implements grpc.ServiceRegistrar.

@@ -139,7 +139,7 @@ func start(t *testing.T, change func(*Options)) *fixture {
 	}
 	certificate := authn.NewServerCertificate(f.authority, []string{"127.0.0.1"})
 	options := Options{
-		Unix: f.socket, TCP: "127.0.0.1:0", Metrics: "127.0.0.1:0", Grace: 2 * time.Second,
+		Unix: f.socket, TCP: "127.0.0.1:0", Metrics: "127.0.0.1:0", Grace: 2 * time.Second, Transport: underTest,
 		TLS: authn.TLSConfig(f.authority, certificate), Directory: f.directory,
 		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

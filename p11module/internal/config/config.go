@@ -22,6 +22,8 @@ type Config struct {
 	Timeout time.Duration
 	// TLS is what tcp endpoints need.
 	TLS TLS
+	// Transport is what speaks to the daemon: "grpcwire" (also when empty), which is fast, or "grpc-go", the reference.
+	Transport string
 	// Log is where to log; nowhere unless told.
 	Log Log
 	// Source says where the configuration comes from, for the log.
@@ -61,6 +63,11 @@ func (c *Config) check() error {
 	}
 	if tcp && (c.TLS.Certificate == "" || c.TLS.Key == "" || c.TLS.CA == "") {
 		return c.bad("a tcp endpoint needs tls.certificate, tls.key and tls.ca; `anyhsm enroll` makes all three")
+	}
+	switch c.Transport {
+	case "", "grpcwire", "grpc-go":
+	default:
+		return c.bad("transport %q is unknown; use grpcwire or grpc-go", c.Transport)
 	}
 	switch c.Log.Level {
 	case "":

@@ -14,6 +14,7 @@ import (
 type document struct {
 	Endpoints []string `toml:"endpoints"`
 	Timeout   string   `toml:"timeout"`
+	Transport string   `toml:"transport"`
 	TLS       struct {
 		Certificate string `toml:"certificate"`
 		Key         string `toml:"key"`
@@ -61,6 +62,7 @@ func parseTOML(text []byte, source string) (Config, error) {
 		}
 		c.Timeout = timeout
 	}
+	c.Transport = d.Transport
 	c.TLS = TLS{Certificate: d.TLS.Certificate, Key: d.TLS.Key, CA: d.TLS.CA}
 	c.Log = Log{File: d.Log.File, Level: d.Log.Level}
 	return c, nil

@@ -44,6 +44,8 @@ func (h host) reserved(text string) (c Config, ours bool, err error) {
 				return c, true, c.bad("timeout %q is no duration; write for example 30s", value)
 			}
 			c.Timeout = timeout
+		case "transport":
+			c.Transport = value
 		case "tls.certificate":
 			c.TLS.Certificate = value
 		case "tls.key":

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/grpcwire"
 	"github.com/anyhsm/anyhsm/internal/version"
 	"github.com/anyhsm/anyhsm/p11module/internal/config"
 )
@@ -20,14 +21,21 @@ import (
 // connectTimeout is how long a connection may take before the next endpoint gets its turn.
 const connectTimeout = 3 * time.Second
 
-// lazy is a grpc-go channel that is made at the first call.
+// lazy is a channel that is made at the first call: ours, or grpc-go's as the reference.
 type lazy struct {
-	endpoint string
-	tls      config.TLS
+	endpoint  string
+	tls       config.TLS
+	reference bool
 
 	mu     sync.Mutex
-	conn   *grpc.ClientConn
+	conn   connection
 	closed bool
+}
+
+// connection is what both kinds of channel can do.
+type connection interface {
+	grpc.ClientConnInterface
+	Close() error
 }
 
 // Name returns the endpoint.
@@ -55,8 +63,8 @@ func (l *lazy) NewStream(ctx context.Context, d *grpc.StreamDesc, method string,
 func (l *lazy) Hurry() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conn != nil {
-		l.conn.ResetConnectBackoff()
+	if reference, ok := l.conn.(*grpc.ClientConn); ok {
+		reference.ResetConnectBackoff()
 	}
 }
 
@@ -71,7 +79,7 @@ func (l *lazy) Close() error {
 	return l.conn.Close()
 }
 
-func (l *lazy) dial() (*grpc.ClientConn, error) {
+func (l *lazy) dial() (connection, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -81,7 +89,7 @@ func (l *lazy) dial() (*grpc.ClientConn, error) {
 		return l.conn, nil
 	}
 	network, address, _ := strings.Cut(l.endpoint, "://")
-	security := insecure.NewCredentials()
+	var security credentials.TransportCredentials
 	authority := "localhost"
 	if network == "tcp" {
 		host, _, err := net.SplitHostPort(address)
@@ -89,16 +97,39 @@ func (l *lazy) dial() (*grpc.ClientConn, error) {
 			return nil, fault.New(fault.ArgumentsBad, "endpoint %s has no host and port; write tcp://host:7512", l.endpoint)
 		}
 		authority = host
-		security = credentials.TransportCredentials(&mutualTLS{files: l.tls, server: host})
+		security = &mutualTLS{files: l.tls, server: host}
 	}
-	// NewClient does no I/O; the dial comes with the first call.
+	dial := func(ctx context.Context) (net.Conn, error) { return open(ctx, network, address) }
+	// Neither does I/O; the dial comes with the first call.
+	if !l.reference {
+		grpcwire.AdmitThreads()
+		l.conn = grpcwire.NewClient(grpcwire.ClientOptions{
+			Dial: dial, Credentials: security, Authority: authority, UserAgent: userAgent, ConnectTimeout: connectTimeout,
+		})
+		return l.conn, nil
+	}
+	conn, err := l.dialReference(dial, security, address, authority)
+	if err != nil {
+		return nil, err
+	}
+	l.conn = conn
+	return conn, nil
+}
+
+// userAgent is what the daemon sees of the module.
+var userAgent = "anyhsm-module/" + version.Version
+
+func (l *lazy) dialReference(
+	dial func(ctx context.Context) (net.Conn, error), security credentials.TransportCredentials, address, authority string,
+) (*grpc.ClientConn, error) {
+	if security == nil {
+		security = insecure.NewCredentials()
+	}
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(security),
 		grpc.WithAuthority(authority),
-		grpc.WithUserAgent("anyhsm-module/"+version.Version),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return open(ctx, network, address)
-		}),
+		grpc.WithUserAgent(userAgent),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
@@ -110,6 +141,5 @@ func (l *lazy) dial() (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, fault.New(fault.DeviceError, "endpoint %s cannot be used; check the configuration: %w", l.endpoint, err)
 	}
-	l.conn = conn
 	return conn, nil
 }

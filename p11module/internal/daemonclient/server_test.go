@@ -113,6 +113,7 @@ func newClient(t *testing.T, c config.Config) *Client {
 	if c.Timeout == 0 {
 		c.Timeout = 5 * time.Second
 	}
+	c.Transport = underTest
 	client, err := New(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -35,6 +35,14 @@ func (s *socket) Close() error {
 	return s.Conn.Close()
 }
 
+// SyscallConn lets the transport read on the calling thread.
+func (s *socket) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := s.Conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, syscall.EINVAL
+}
+
 func open(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
