@@ -79,11 +79,15 @@ type flight[T any] struct {
 	err   error
 }
 
-// join runs do under a name, or waits for the run that there is.
-func (f *flights[T]) join(ctx context.Context, name string, limit time.Duration, do func(context.Context) (T, error)) (T, error) {
+// join runs do under a name, or waits for the run that there is; then it calls spare, where one is given, instead.
+func (f *flights[T]) join(ctx context.Context, name string, limit time.Duration, do func(context.Context) (T, error), spare ...func()) (T, error) {
 	f.mu.Lock()
 	flying, ok := f.flying[name]
-	if !ok {
+	if ok {
+		for _, instead := range spare {
+			instead()
+		}
+	} else {
 		if f.flying == nil {
 			f.flying = map[string]*flight[T]{}
 		}

@@ -38,10 +38,11 @@ func (p *Provider) Import(ctx context.Context, identity provider.Identity, attri
 		return provider.Generated{}, err
 	}
 	order := order{identity: identity, spec: kind, use: use, label: label(attributes), origin: types.OriginTypeExternal}
+	// The run may outlive this call: it wipes the value itself. One that another call has begun has a value of its own.
 	generated, err := p.makings.join(ctx, identity.UID, p.config.CallTimeout, func(ctx context.Context) (provider.Generated, error) {
 		defer clear(value)
 		return p.bring(ctx, order, value, public)
-	})
+	}, func() { clear(value) })
 	generated.Private = kind.granted(use, attributes, false)
 	return generated, err
 }
