@@ -2,6 +2,8 @@ package azurekv
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
@@ -23,24 +25,19 @@ func (p *Provider) Destroy(ctx context.Context, ref provider.Reference) error {
 	}
 	defer p.keys.drop(id.String())
 	all, err := p.versions(ctx, id.name)
-	if fault.Is(err, fault.KeyHandleInvalid) || err == nil && len(all) == 0 {
+	if err == nil && len(all) == 0 {
 		// It was deleted before: perhaps not purged yet.
 		return p.purge(ctx, id, longestWait)
 	}
 	if err != nil {
 		return err
 	}
-	mine := false
-	for _, v := range all {
-		mine = mine || v.id.version == id.version
-	}
-	if !mine {
+	at := slices.IndexFunc(all, func(v version) bool { return v.id.version == id.version })
+	if at < 0 || all[at].gone {
 		return nil
 	}
-	for _, v := range all {
-		if v.id.version != id.version && v.enabled && !v.gone {
-			return p.retire(ctx, id)
-		}
+	if slices.ContainsFunc(all, func(v version) bool { return v.id.version != id.version && v.enabled && !v.gone }) {
+		return p.retire(ctx, id, all[at].tags)
 	}
 	_, err = call(ctx, p, request{operation: opDelete, key: id.String()}, func(ctx context.Context) (azkeys.DeleteKeyResponse, error) {
 		return p.client.DeleteKey(ctx, id.name, nil)
@@ -52,22 +49,14 @@ func (p *Provider) Destroy(ctx context.Context, ref provider.Reference) error {
 }
 
 // retire disables one version and marks it.
-func (p *Provider) retire(ctx context.Context, id kid) error {
-	s, err := p.look(ctx, id.name, id.version)
-	if err != nil {
-		if fault.Is(err, fault.KeyHandleInvalid) {
-			return nil
-		}
-		return err
-	}
+func (p *Provider) retire(ctx context.Context, id kid, kept map[string]*string) error {
 	no, when := false, time.Now().UTC().Format(time.RFC3339)
-	tags := map[string]*string{tagGone: &when}
-	for name, value := range s.tags {
-		if name != tagGone {
-			tags[name] = value
-		}
+	tags := maps.Clone(kept)
+	if tags == nil {
+		tags = map[string]*string{}
 	}
-	_, err = call(ctx, p, request{operation: opUpdate, key: id.String()}, func(ctx context.Context) (azkeys.UpdateKeyResponse, error) {
+	tags[tagGone] = &when
+	_, err := call(ctx, p, request{operation: opUpdate, key: id.String()}, func(ctx context.Context) (azkeys.UpdateKeyResponse, error) {
 		parameters := azkeys.UpdateKeyParameters{KeyAttributes: &azkeys.KeyAttributes{Enabled: &no}, Tags: tags}
 		return p.client.UpdateKey(ctx, id.name, id.version, parameters, nil)
 	})

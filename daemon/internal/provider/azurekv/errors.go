@@ -16,25 +16,25 @@ import (
 
 // operation is something the service does, as people and as roles name it.
 type operation struct {
-	// name is what access policies call it, action what role definitions call it.
-	name, action string
-	// officer tells that it takes the role of an officer, and not of a user.
+	// name is what access policies call it; action and managed are what the role definitions of vaults and of Managed
+	// HSMs call it.
+	name, action, managed string
+	// officer tells that it takes the role of an officer, and not of a user, in a vault.
 	officer bool
 }
 
 var (
-	opGet    = operation{name: "get", action: "keys/read"}
-	opList   = operation{name: "list", action: "keys/read"}
-	opCreate = operation{name: "create", action: "keys/create/action", officer: true}
-	opImport = operation{name: "import", action: "keys/import/action", officer: true}
-	opUpdate = operation{name: "update", action: "keys/update/action"}
-	opDelete = operation{name: "delete", action: "keys/delete", officer: true}
-	opPurge  = operation{name: "purge", action: "keys/purge/action", officer: true}
-	opSign   = operation{name: "sign", action: "keys/sign/action"}
-	// Decrypt and encrypt.
-	opDecrypt = operation{name: "decrypt", action: "keys/decrypt/action"}
-	opEncrypt = operation{name: "encrypt", action: "keys/encrypt/action"}
-	opRandom  = operation{name: "get random bytes", action: "rng/action"}
+	opGet     = operation{name: "get", action: "keys/read", managed: "keys/read/action"}
+	opList    = operation{name: "list", action: "keys/read", managed: "keys/read/action"}
+	opCreate  = operation{name: "create", action: "keys/create/action", managed: "keys/create", officer: true}
+	opImport  = operation{name: "import", action: "keys/import/action", managed: "keys/import/action", officer: true}
+	opUpdate  = operation{name: "update", action: "keys/update/action", managed: "keys/write/action"}
+	opDelete  = operation{name: "delete", action: "keys/delete", managed: "keys/delete", officer: true}
+	opPurge   = operation{name: "purge", action: "keys/purge/action", managed: "keys/deletedKeys/delete", officer: true}
+	opSign    = operation{name: "sign", action: "keys/sign/action", managed: "keys/sign/action"}
+	opDecrypt = operation{name: "decrypt", action: "keys/decrypt/action", managed: "keys/decrypt/action"}
+	opEncrypt = operation{name: "encrypt", action: "keys/encrypt/action", managed: "keys/encrypt/action"}
+	opRandom  = operation{name: "get random bytes", managed: "rng/action"}
 )
 
 // answer is the body of an error.
@@ -117,12 +117,15 @@ func (p *Provider) explain(r request, err error) error {
 	return fault.New(fault.FunctionFailed, "%s refuses to %s (%d %s: %s); check the key and the provider's configuration", p.service(), r.action(), answered.StatusCode, code, text)
 }
 
+// errDisabled is the cause of errors about disabled keys, which Azure does not even show.
+var errDisabled = errors.New("disabled")
+
 // explainForbidden tells apart what all comes as 403: the caller, the network and the key's state.
 func (p *Provider) explainForbidden(r request, code, text string) error {
 	lower := strings.ToLower(text)
 	switch {
 	case code == "KeyDisabled" || strings.Contains(lower, "disabled key"):
-		return fault.New(fault.FunctionFailed, "the key %s is disabled; enable it with az keyvault key set-attributes --enabled true --id %s", r.key, r.key)
+		return fault.New(fault.FunctionFailed, "the key %s is %w; enable it with az keyvault key set-attributes --enabled true --id %s", r.key, errDisabled, r.key)
 	case code == "KeyExpired" || strings.Contains(lower, "expired key"):
 		return fault.New(fault.FunctionFailed, "the key %s has expired, and Azure refuses to %s with it; set a later date with az keyvault key set-attributes --expires --id %s, or make a new key", r.key, r.operation.name, r.key)
 	case code == "KeyNotYetValid" || strings.Contains(lower, "not yet valid"):
@@ -132,18 +135,20 @@ func (p *Provider) explainForbidden(r request, code, text string) error {
 	case strings.HasPrefix(code, "ForbiddenByFirewall") || strings.HasPrefix(code, "ForbiddenByConnection") || strings.Contains(lower, "client address is not authorized"):
 		return fault.New(fault.DeviceError, "%s lets nobody in from the daemon's network (%s); add its address to the vault's firewall, or use a private endpoint", p.service(), text)
 	}
-	role, scope := "Key Vault Crypto User", "Microsoft.KeyVault/vaults/"
-	if r.operation.officer {
-		role = "Key Vault Crypto Officer"
-	}
 	if p.config.HSM {
-		role, scope = "Managed HSM Crypto User", "Microsoft.KeyVault/managedHsm/"
+		role := "Managed HSM Crypto User"
 		if r.operation == opPurge {
 			role = "Managed HSM Crypto Officer"
 		}
+		return fault.New(fault.FunctionFailed, "%s denies the daemon %q on %s: it lacks Microsoft.KeyVault/managedHsm/%s; assign it the local role %q (az keyvault role assignment create) (%s)",
+			p.service(), r.operation.name, r.key, r.operation.managed, role, text)
 	}
-	return fault.New(fault.FunctionFailed, "%s denies the daemon %q on %s: it lacks %s%s; assign it the role %q, or add %q to its access policy (%s)",
-		p.service(), r.operation.name, r.key, scope, r.operation.action, role, r.operation.name, text)
+	role := "Key Vault Crypto User"
+	if r.operation.officer {
+		role = "Key Vault Crypto Officer"
+	}
+	return fault.New(fault.FunctionFailed, "%s denies the daemon %q on %s: it lacks Microsoft.KeyVault/vaults/%s; assign it the role %q, or add %q to its access policy (%s)",
+		p.service(), r.operation.name, r.key, r.operation.action, role, r.operation.name, text)
 }
 
 // refusedSignIn tells that there is no token, so that the vault was never asked.

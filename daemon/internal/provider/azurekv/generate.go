@@ -114,15 +114,14 @@ func (b *birth) run(ctx context.Context, bear func(ctx context.Context, name str
 func (b *birth) find(ctx context.Context, bear func(context.Context, string) (azkeys.KeyBundle, error)) (seen, error) {
 	p, name := b.provider, prefix+b.identity.UID
 	for attempt := 1; ; attempt++ {
-		there, err := p.look(ctx, name, "")
-		if err == nil {
-			if there.tag(tagUID) != b.identity.UID {
-				return seen{}, fault.New(fault.Conflict, "%s has a key %s that AnyHSM has not made, without the tag %s; rename or delete it, and try again", p.service(), name, tagUID)
-			}
-			return p.original(ctx, there)
-		}
-		if !fault.Is(err, fault.KeyHandleInvalid) {
+		there, ok, err := p.original(ctx, name)
+		switch {
+		case err != nil:
 			return seen{}, err
+		case ok && there.uid != b.identity.UID:
+			return seen{}, fault.New(fault.Conflict, "%s has a key %s that AnyHSM has not made, without the tag %s; rename or delete it, and try again", p.service(), name, tagUID)
+		case ok:
+			return p.look(ctx, name, there.id.version)
 		}
 		r := request{operation: b.operation, key: p.vault + "/keys/" + name, once: true}
 		bundle, err := call(ctx, p, r, func(ctx context.Context) (azkeys.KeyBundle, error) { return bear(ctx, name) })
@@ -142,9 +141,9 @@ func (b *birth) find(ctx context.Context, bear func(context.Context, string) (az
 // first returns the version that counts after one was made: somebody else may have made one at the same moment, and the
 // oldest counts. One's own is disabled then, so that nobody takes the current version for the key in use.
 func (p *Provider) first(ctx context.Context, made seen) (seen, error) {
-	counts, err := p.original(ctx, made)
-	if err != nil || counts.id == made.id {
-		return counts, err
+	counts, ok, err := p.original(ctx, made.id.name)
+	if err != nil || !ok || counts.id.version == made.id.version {
+		return made, err
 	}
 	no := false
 	_, err = call(ctx, p, request{operation: opUpdate, key: made.id.String()}, func(ctx context.Context) (azkeys.UpdateKeyResponse, error) {
@@ -153,25 +152,21 @@ func (p *Provider) first(ctx context.Context, made seen) (seen, error) {
 	if err != nil {
 		p.log.Warn("two daemons have made one key at once, and the version that does not count could not be disabled", "key", made.id.String(), "error", err)
 	}
-	return counts, nil
+	return p.look(ctx, counts.id.name, counts.id.version)
 }
 
-// original returns the oldest version of a key that AnyHSM has made.
-func (p *Provider) original(ctx context.Context, current seen) (seen, error) {
-	all, err := p.versions(ctx, current.id.name)
+// original returns the oldest version of a key: the one that counts where AnyHSM has made the key.
+func (p *Provider) original(ctx context.Context, name string) (oldest version, ok bool, err error) {
+	all, err := p.versions(ctx, name)
 	if err != nil || len(all) == 0 {
-		return current, err
+		return version{}, false, err
 	}
-	oldest := slices.MinFunc(all, func(a, b version) int {
+	return slices.MinFunc(all, func(a, b version) int {
 		if order := a.created.Compare(b.created); order != 0 {
 			return order
 		}
 		return strings.Compare(a.id.version, b.id.version)
-	})
-	if oldest.id.version == current.id.version {
-		return current, nil
-	}
-	return p.look(ctx, current.id.name, oldest.id.version)
+	}), true, nil
 }
 
 // fits tells whether a key that was found is what is asked for now.

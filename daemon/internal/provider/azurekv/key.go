@@ -3,8 +3,9 @@ package azurekv
 import (
 	"bytes"
 	"context"
+	"errors"
+	"slices"
 	"sync"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 
@@ -37,8 +38,6 @@ type seen struct {
 	*material
 	operations []azkeys.KeyOperation
 	tags       map[string]*string
-	enabled    bool
-	created    time.Time
 }
 
 func (s seen) tag(name string) string {
@@ -62,16 +61,10 @@ func (p *Provider) understand(bundle azkeys.KeyBundle) (seen, error) {
 	if err != nil {
 		return s, err
 	}
-	s = seen{material: &material{id: id, spec: kind, public: public}, tags: bundle.Tags, enabled: true}
+	s = seen{material: &material{id: id, spec: kind, public: public}, tags: bundle.Tags}
 	for _, o := range bundle.Key.KeyOps {
 		if o != nil {
 			s.operations = append(s.operations, *o)
-		}
-	}
-	if a := bundle.Attributes; a != nil {
-		s.enabled = a.Enabled == nil || *a.Enabled
-		if a.Created != nil {
-			s.created = *a.Created
 		}
 	}
 	if kind.private() {
@@ -156,15 +149,20 @@ func (p *Provider) Key(ctx context.Context, ref provider.Reference) (provider.Ke
 	return &key{provider: p, reference: ref, material: m}, nil
 }
 
-// inspect asks whether a key is there, once for all who want to know. A key that is disabled is there: its use says so.
+// inspect asks whether a key is there, once for all who want to know. Azure does not show a key that is disabled.
 func (p *Provider) inspect(ctx context.Context, id kid) (*material, error) {
 	return join(ctx, p, &p.looks, id.String(), func(ctx context.Context) (*material, error) {
 		s, err := p.look(ctx, id.name, id.version)
+		gone := err == nil && s.tag(tagGone) != ""
+		if errors.Is(err, errDisabled) {
+			all, failed := p.versions(ctx, id.name)
+			gone = failed == nil && slices.ContainsFunc(all, func(v version) bool { return v.id.version == id.version && v.gone })
+		}
+		if gone {
+			return nil, fault.New(fault.KeyHandleInvalid, "the key %s was destroyed: this version is disabled and tagged, and other versions of it live on", id)
+		}
 		if err != nil {
 			return nil, err
-		}
-		if s.tag(tagGone) != "" {
-			return nil, fault.New(fault.KeyHandleInvalid, "the key %s was destroyed: this version is disabled and tagged, and other versions of it live on", id)
 		}
 		p.keys.add(s.material)
 		return s.material, nil

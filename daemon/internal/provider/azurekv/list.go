@@ -3,6 +3,7 @@ package azurekv
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,9 @@ type version struct {
 	id            kid
 	created       time.Time
 	enabled, gone bool
+	// uid is the object that AnyHSM has made the key for.
+	uid  string
+	tags map[string]*string
 }
 
 func (p *Provider) row(item *azkeys.KeyProperties) (version, bool) {
@@ -38,7 +42,10 @@ func (p *Provider) row(item *azkeys.KeyProperties) (version, bool) {
 			v.created = *a.Created
 		}
 	}
-	v.gone = item.Tags[tagGone] != nil
+	v.tags, v.gone = item.Tags, item.Tags[tagGone] != nil
+	if value := item.Tags[tagUID]; value != nil {
+		v.uid = *value
+	}
 	return v, true
 }
 
@@ -68,12 +75,15 @@ func turn[T any](ctx context.Context, p *Provider, key, link string, begin func(
 	})
 }
 
-// versions lists the versions of a key.
+// versions lists the versions of a key; none if there is no such key.
 func (p *Provider) versions(ctx context.Context, name string) (all []version, err error) {
 	for link := ""; ; {
 		page, err := turn(ctx, p, p.vault+"/keys/"+name, link, func() *runtime.Pager[azkeys.ListKeyPropertiesVersionsResponse] {
 			return p.client.NewListKeyPropertiesVersionsPager(name, nil)
 		})
+		if fault.Is(err, fault.KeyHandleInvalid) {
+			return nil, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +131,12 @@ func (p *Provider) List(ctx context.Context, page string) ([]provider.Found, str
 	}
 	var names []string
 	for _, item := range answer.Value {
-		if v, ok := p.row(item); ok {
+		v, ok := p.row(item)
+		if ok && !v.enabled && v.uid == "" {
+			p.log.Info("a key of the vault is left out of the listing: it is disabled, and Azure does not show it", "key", v.id.name)
+			continue
+		}
+		if ok {
 			names = append(names, v.id.name)
 		}
 	}
@@ -143,8 +158,8 @@ func (p *Provider) readAll(ctx context.Context, names []string) ([]provider.Foun
 			switch {
 			case err == nil:
 				results[i] = &found
-			case fault.Is(err, fault.KeyTypeInconsistent), fault.Is(err, fault.KeySizeRange), fault.Is(err, fault.CurveNotSupported):
-				p.log.Info("a key of the vault is left out of the listing: it cannot be used by PKCS#11's mechanisms", "key", name, "reason", err)
+			case errors.Is(err, errDisabled), fault.Is(err, fault.KeyTypeInconsistent), fault.Is(err, fault.KeySizeRange), fault.Is(err, fault.CurveNotSupported):
+				p.log.Info("a key of the vault is left out of the listing: it cannot be used", "key", name, "reason", err)
 			case !fault.Is(err, fault.KeyHandleInvalid):
 				errs[i] = err
 			}
@@ -197,9 +212,11 @@ var belonging = map[cryptoki.KeyType][]cryptoki.AttributeType{
 func (p *Provider) found(ctx context.Context, name, version string) (provider.Found, error) {
 	var none provider.Found
 	s, err := p.look(ctx, name, version)
-	if err == nil && version == "" && !s.enabled && s.tag(tagUID) != "" {
+	if version == "" && errors.Is(err, errDisabled) {
 		// The current version may be one that lost a race.
-		s, err = p.original(ctx, s)
+		if counts, ok, failed := p.original(ctx, name); failed == nil && ok && counts.uid != "" && counts.enabled {
+			s, err = p.look(ctx, name, counts.id.version)
+		}
 	}
 	if err != nil {
 		return none, err

@@ -281,3 +281,41 @@ func TestStrangeAnswers(t *testing.T) {
 	c.VaultURL = server.URL
 	expect(t, open(t, c).(provider.HealthChecker).Health(t.Context()), fault.FunctionFailed, "no Azure Key Vault")
 }
+
+// Azure does not show a disabled key: it fails by itself, and not the listing.
+func TestDisabled(t *testing.T) {
+	fake, c := vault(t, azurefake.Options{})
+	p := open(t, c)
+	fake.Add("good", "P-256")
+	fake.Add("bad", "P-256")
+	ref := adopt(t, p, "bad")
+	own, _ := born(t, p)
+	for _, name := range []string{"bad", "anyhsm-" + own.Identity.UID} {
+		fake.Change(name, func(k *azurefake.Key) { k.Enabled = false })
+	}
+	found, next, err := p.(provider.Lister).List(t.Context(), "")
+	if err != nil || next != "" || len(found) != 1 || !strings.Contains(found[0].Name, "/good/") {
+		t.Errorf("%v, %v", found, err)
+	}
+	_, err = p.(provider.Finder).Find(t.Context(), "bad")
+	expect(t, err, fault.FunctionFailed, "disabled", "--enabled true")
+	_, err = p.Key(t.Context(), ref)
+	expect(t, err, fault.FunctionFailed, "disabled")
+	fake.Change("bad", func(k *azurefake.Key) { k.Enabled = true })
+	if _, err = p.Key(t.Context(), ref); err != nil {
+		t.Error(err)
+	}
+}
+
+// A Managed HSM has roles of its own.
+func TestManagedRoles(t *testing.T) {
+	fake, c := vault(t, azurefake.Options{HSM: true})
+	p := open(t, c)
+	_, key := born(t, p)
+	fake.Deny("sign", "create", "random")
+	expect(t, sign(t.Context(), key), fault.FunctionFailed, "Microsoft.KeyVault/managedHsm/keys/sign/action", "Managed HSM Crypto User")
+	_, err := p.Generate(t.Context(), request())
+	expect(t, err, fault.FunctionFailed, "Microsoft.KeyVault/managedHsm/keys/create")
+	_, err = p.(provider.RandomSource).Random(t.Context(), 1)
+	expect(t, err, fault.FunctionFailed, "Microsoft.KeyVault/managedHsm/rng/action")
+}

@@ -176,6 +176,9 @@ func (v *Vault) get(r *http.Request, c call) (any, *refusal) {
 	if wrong != nil {
 		return nil, wrong
 	}
+	if !k.Enabled {
+		return nil, forbidden("KeyDisabled", "Operation get is not allowed on a disabled key.")
+	}
 	return v.bundle(r, e, k), nil
 }
 
