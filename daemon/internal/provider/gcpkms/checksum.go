@@ -37,7 +37,7 @@ func exchange[In, Out any](ctx context.Context, p *Provider, allowed permission,
 			return nil, err
 		}
 		if attempt == 2 {
-			return nil, fault.New(fault.DeviceError, "what came from Google Cloud KMS for %s %s, or arrived there, has a wrong checksum or another key's name, twice; "+
+			return nil, fault.New(fault.DeviceError, "what came from Google Cloud KMS for %s %s, or arrived there, has a wrong checksum, or is another key's, twice; "+
 				"look for a broken machine or proxy on the way to the service", allowed.name, resource)
 		}
 		p.log.WarnContext(ctx, "damaged on the way, and sent again", "permission", allowed.name, "resource", resource)

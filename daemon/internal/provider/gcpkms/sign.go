@@ -9,6 +9,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/softkey"
 )
 
 var (
@@ -32,26 +33,46 @@ func (k *key) Sign(ctx context.Context, m cryptoki.Mechanism, data []byte) ([]by
 	if err != nil {
 		return nil, err
 	}
+	var made []byte
 	p := k.provider
-	answer, err := exchange(ctx, p, useToSign, k.version, p.client.AsymmetricSign, request, func(r *kmspb.AsymmetricSignResponse) bool {
-		return r.GetName() == k.version && intact(r.GetSignature(), r.GetSignatureCrc32C()) &&
-			(request.Digest == nil || r.GetVerifiedDigestCrc32C()) && (request.Data == nil || r.GetVerifiedDataCrc32C())
+	_, err = exchange(ctx, p, useToSign, k.version, p.client.AsymmetricSign, request, func(r *kmspb.AsymmetricSignResponse) bool {
+		if r.GetName() != k.version || !intact(r.GetSignature(), r.GetSignatureCrc32C()) ||
+			request.Digest != nil && !r.GetVerifiedDigestCrc32C() || request.Data != nil && !r.GetVerifiedDataCrc32C() {
+			return false
+		}
+		made = r.GetSignature()
+		if k.algorithm.mechanism == cryptoki.CKM_ECDSA {
+			var malformed error
+			if made, malformed = signature.FromDER(made, k.algorithm.curve.Bytes()); malformed != nil {
+				return false
+			}
+		}
+		return k.genuine(m, data, made)
 	})
 	if err != nil {
 		return nil, k.settle(err)
 	}
-	made := answer.GetSignature()
-	if k.algorithm.mechanism == cryptoki.CKM_ECDSA {
-		return signature.FromDER(made, k.algorithm.curve.Bytes())
-	}
-	want := int(k.algorithm.size / 8)
-	if on := k.algorithm.curve; on != nil {
-		want = 2 * on.Bytes()
-	}
-	if len(made) != want {
-		return nil, fault.New(fault.DeviceError, "the signature that Google Cloud KMS sent has %d bytes, not %d; look at the endpoint", len(made), want)
-	}
 	return made, nil
+}
+
+// genuine tells whether a signature is this key's. What the object has as its public half decides, so that another key
+// under the same name is noticed.
+func (k *key) genuine(m cryptoki.Mechanism, data, made []byte) bool {
+	public := cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), cryptoki.Ulong(cryptoki.CKA_KEY_TYPE, k.algorithm.keyType)}
+	known := k.reference.Attributes
+	if !known.Has(cryptoki.CKA_MODULUS) && !known.Has(cryptoki.CKA_EC_POINT) {
+		known = k.provider.keys.public(k.version)
+	}
+	for _, t := range publicTypes {
+		if value, ok := known.Get(t); ok {
+			public = append(public, cryptoki.Bytes(t, value))
+		}
+	}
+	if len(public) == 2 {
+		return true // Nothing is known to compare with.
+	}
+	verifier, err := softkey.FromAttributes(public)
+	return err == nil && verifier.Verify(m, data, made) == nil
 }
 
 // request brings what the application signs into the form that the key's algorithm takes.
