@@ -180,15 +180,9 @@ func (k *key) count(ctx context.Context, operation uint32, params cryptoki.CTRPa
 func (k *key) decryptRSA(ctx context.Context, m cryptoki.Mechanism, ciphertext []byte) ([]byte, error) {
 	parameters := ttlv.Structure(ttlv.TagCryptographicParameters)
 	if oaep, ok := m.Params.(cryptoki.OAEPParams); ok {
-		generator, _ := mechanism.MGFHash(oaep.MGF)
-		var mask uint32
-		for _, h := range hashes {
-			if of, _ := mechanism.HashOf(h.digest); of == generator {
-				mask = h.hash
-			}
-		}
-		if mask == 0 {
-			return nil, fault.New(fault.MechanismParamInvalid, "KMIP has no name for the hash of this mask")
+		mask, err := maskNumber(oaep.MGF)
+		if err != nil {
+			return nil, err
 		}
 		parameters.Items = append(parameters.Items, ttlv.Enumeration(ttlv.TagPaddingMethod, ttlv.PaddingOaep),
 			ttlv.Enumeration(ttlv.TagHashingAlgorithm, hashNumber(oaep.Hash)), ttlv.Enumeration(ttlv.TagCryptographicAlgorithm, ttlv.AlgorithmRsa),

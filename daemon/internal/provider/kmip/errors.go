@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider/kmip/ttlv"
+	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
@@ -122,6 +123,10 @@ func (p *Provider) explain(operation string, err error) error {
 	var known *fault.Error
 	if errors.As(err, &known) {
 		return fault.New(known.Kind, "provider %s: %w", p.config.Name, known)
+	}
+	var own cryptoki.RV
+	if errors.As(err, &own) {
+		return fault.New(fault.KindOf(own), "provider %s: cannot %s: %w", p.config.Name, operation, err)
 	}
 	kind := fault.DeviceError
 	var r *refusal

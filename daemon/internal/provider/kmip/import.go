@@ -66,7 +66,7 @@ func (p *Provider) importable(attributes cryptoki.Attributes) (cryptoki.KeyType,
 	}
 	public := pick(key.PublicAttributes(), cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT)
 	request := provider.GenerateRequest{Mechanism: cryptoki.Mechanism{Type: generation}, Public: public.Clone()}
-	request.Public.Set(cryptoki.Ulong(cryptoki.CKA_MODULUS_BITS, uint64(mechanism.Bits(public))))
+	request.Public.Set(cryptoki.Ulong(cryptoki.CKA_MODULUS_BITS, uint64(bitsOf(public, keyType))))
 	return keyType, public, p.capabilities.CheckGenerate(request)
 }
 
@@ -128,7 +128,7 @@ func (p *Provider) registerPair(ctx context.Context, identity provider.Identity,
 	if err != nil {
 		return none, err
 	}
-	bits := mechanism.Bits(public)
+	bits := bitsOf(public, keyType)
 	// The public half first: once the private one is there the pair is complete.
 	own := keyName(identity) + publicSuffix
 	halves, err := p.named(ctx, ttlv.ObjectPublicKey, own)
@@ -160,6 +160,11 @@ func (p *Provider) registerPair(ctx context.Context, identity provider.Identity,
 		}
 	}
 	return p.generated(o, public)
+}
+
+// bitsOf is the size of a public key.
+func bitsOf(public cryptoki.Attributes, keyType cryptoki.KeyType) int {
+	return mechanism.Bits(append(cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_KEY_TYPE, keyType)}, public...))
 }
 
 // wipe overwrites secret attributes.

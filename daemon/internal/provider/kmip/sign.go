@@ -63,32 +63,42 @@ func hashNumber(digest cryptoki.MechanismType) uint32 {
 	return 0
 }
 
+// masks are KMIP's numbers of the hashes of mask generation functions.
+var masks = map[uint64]uint32{
+	cryptoki.CKG_MGF1_SHA1: ttlv.HashSha1, cryptoki.CKG_MGF1_SHA224: ttlv.HashSha224, cryptoki.CKG_MGF1_SHA256: ttlv.HashSha256,
+	cryptoki.CKG_MGF1_SHA384: ttlv.HashSha384, cryptoki.CKG_MGF1_SHA512: ttlv.HashSha512,
+	cryptoki.CKG_MGF1_SHA3_224: ttlv.HashSha3224, cryptoki.CKG_MGF1_SHA3_256: ttlv.HashSha3256,
+	cryptoki.CKG_MGF1_SHA3_384: ttlv.HashSha3384, cryptoki.CKG_MGF1_SHA3_512: ttlv.HashSha3512,
+}
+
+func maskNumber(mgf uint64) (uint32, error) {
+	mask, ok := masks[mgf]
+	if !ok {
+		return 0, fault.New(fault.MechanismParamInvalid, "KMIP has no name for the hash of the mask %d; use MGF1 with SHA-1, SHA-2 or SHA-3", mgf)
+	}
+	return mask, nil
+}
+
 func (k *key) signRSA(ctx context.Context, m cryptoki.Mechanism, data []byte) ([]byte, error) {
 	size := (k.object.length + 7) / 8
 	parameters := ttlv.Structure(ttlv.TagCryptographicParameters)
 	pss, isPSS := m.Params.(cryptoki.PSSParams)
 	if isPSS {
 		hash, _ := mechanism.HashOf(pss.Hash)
-		generator, _ := mechanism.MGFHash(pss.MGF)
 		if len(data) != hash.Size() {
 			return nil, fault.New(fault.DataLenRange, "CKM_RSA_PKCS_PSS with %s signs %d bytes, not %d", pss.Hash, hash.Size(), len(data))
 		}
 		if room := (k.object.length-1+7)/8 - hash.Size() - 2; room < 0 || pss.SaltLength > uint64(room) {
 			return nil, fault.New(fault.MechanismParamInvalid, "a salt of %d bytes does not fit into an RSA key of %d bits", pss.SaltLength, k.object.length)
 		}
-		var mask cryptoki.MechanismType
-		for _, h := range hashes {
-			if of, _ := mechanism.HashOf(h.digest); of == generator {
-				mask = h.digest
-			}
-		}
-		if mask == 0 {
-			return nil, fault.New(fault.MechanismParamInvalid, "KMIP has no name for the hash of this mask")
+		mask, err := maskNumber(pss.MGF)
+		if err != nil {
+			return nil, err
 		}
 		parameters.Items = append(parameters.Items, ttlv.Enumeration(ttlv.TagPaddingMethod, ttlv.PaddingPss),
 			ttlv.Enumeration(ttlv.TagHashingAlgorithm, hashNumber(pss.Hash)), ttlv.Enumeration(ttlv.TagCryptographicAlgorithm, ttlv.AlgorithmRsa),
 			ttlv.Integer(ttlv.TagSaltLength, int32(pss.SaltLength)), ttlv.Enumeration(ttlv.TagMaskGenerator, ttlv.MaskGeneratorMGF1),
-			ttlv.Enumeration(ttlv.TagMaskGeneratorHashingAlgorithm, hashNumber(mask)))
+			ttlv.Enumeration(ttlv.TagMaskGeneratorHashingAlgorithm, mask))
 	} else {
 		if len(data) > size-11 {
 			return nil, fault.New(fault.DataLenRange, "CKM_RSA_PKCS signs at most %d bytes here, not %d", size-11, len(data))

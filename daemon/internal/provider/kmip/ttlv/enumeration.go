@@ -74,11 +74,15 @@ const (
 
 // Hashing algorithms.
 const (
-	HashSha1   uint32 = 0x4
-	HashSha224 uint32 = 0x5
-	HashSha256 uint32 = 0x6
-	HashSha384 uint32 = 0x7
-	HashSha512 uint32 = 0x8
+	HashSha1    uint32 = 0x4
+	HashSha224  uint32 = 0x5
+	HashSha256  uint32 = 0x6
+	HashSha384  uint32 = 0x7
+	HashSha512  uint32 = 0x8
+	HashSha3224 uint32 = 0xE
+	HashSha3256 uint32 = 0xF
+	HashSha3384 uint32 = 0x10
+	HashSha3512 uint32 = 0x11
 )
 
 // Padding methods.
