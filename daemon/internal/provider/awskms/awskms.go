@@ -5,6 +5,7 @@ package awskms
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -45,6 +46,8 @@ type Provider struct {
 	makings flights[provider.Generated]
 	looks   flights[*material]
 	orphans orphanage
+	// blind lets one warning out about tags that may not be read.
+	blind sync.Once
 
 	// life ends when the provider is closed.
 	life context.Context

@@ -20,6 +20,9 @@ func codeOf(err error) string {
 	return ""
 }
 
+// errDenied marks errors that a permission would heal. It adds nothing to their sentence.
+var errDenied = errors.New("")
+
 // throttling are the codes of requests that came too fast.
 var throttling = map[string]bool{
 	"ThrottlingException": true, "Throttling": true, "ThrottledException": true, "RequestLimitExceeded": true,
@@ -49,7 +52,7 @@ func (p *Provider) explain(permission, key string, err error) error {
 	case credentialCodes[code]:
 		return p.explainCredentials(code, text, where)
 	case code == "AccessDeniedException":
-		return fault.New(fault.FunctionFailed, "%s denies kms:%s on %s; allow it in the IAM policy of the daemon's principal and in the key's policy (%s)", where, permission, key, text)
+		return fault.New(fault.FunctionFailed, "%s denies kms:%s on %s; allow it in the IAM policy of the daemon's principal and in the key's policy (%s)%w", where, permission, key, text, errDenied)
 	}
 	var response *awshttp.ResponseError
 	if errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError {

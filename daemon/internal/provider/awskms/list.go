@@ -2,6 +2,7 @@ package awskms
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -75,7 +76,7 @@ func codeFits(err error) bool { return strings.Contains(err.Error(), "Validation
 // look describes one key of the listing; nil for one that is nothing for us, or whose policy shuts us out.
 func (p *Provider) look(ctx context.Context, name string) (*provider.Found, error) {
 	m, err := p.describe(ctx, name)
-	if fault.Is(err, fault.FunctionFailed) {
+	if errors.Is(err, errDenied) {
 		p.log.WarnContext(ctx, "a key of the account is left out of the listing", "key", name, "error", err)
 		return nil, nil
 	}

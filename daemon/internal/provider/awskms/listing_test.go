@@ -1,6 +1,7 @@
 package awskms_test
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"sync"
@@ -73,6 +74,50 @@ func TestAccount(t *testing.T) {
 	}
 	if _, err := p.Find(t.Context(), disabled); !fault.Is(err, fault.InvalidInput) {
 		t.Errorf("a disabled key: %v", err)
+	}
+}
+
+// TestLargeAccount: the first key in an account of many without aliases takes a look at all; an attempt that breaks off
+// leaves what it has learnt to the next one, and the second key takes one look at the list.
+func TestLargeAccount(t *testing.T) {
+	const many = 3000
+	fake, url := service(t)
+	for range many {
+		fake.Add("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")
+	}
+	p := open(t, settings(url))
+	fake.Inject(awsfake.Fault{Operation: "ListResourceTags", Skip: many / 2, Times: many, Code: "AccessDeniedException", Message: "no"})
+	fake.Inject(awsfake.Fault{Operation: "CreateKey", Times: 1, Code: "LimitExceededException", Message: "The quota of KMS keys is used up"})
+	if _, err := p.Generate(t.Context(), p256(uid)); !fault.Is(err, fault.DeviceMemory) {
+		t.Errorf("no more keys: %v", err)
+	}
+	fake.Heal()
+	fresh := open(t, settings(url))
+	fake.Inject(awsfake.Fault{Operation: "ListResourceTags", Skip: many / 2, Times: 1, Code: "ValidationException", Status: 500})
+	before := fake.Calls("ListResourceTags")
+	key(t, fresh, uid)
+	if n := fake.Calls("ListResourceTags") - before; n > many+10 {
+		t.Errorf("%d looks at the tags of %d keys", n, many)
+	}
+	before = fake.Calls("ListResourceTags")
+	lists := fake.Calls("ListKeys")
+	key(t, fresh, "ffffffffffffffffffffffffffffffff")
+	if n := fake.Calls("ListResourceTags") - before; n > 1 {
+		t.Errorf("the second key took %d looks at tags", n)
+	}
+	if n := fake.Calls("ListKeys") - lists; n != many/1000+1 {
+		t.Errorf("the second key took %d pages of the list", n)
+	}
+	impatient := open(t, settings(url))
+	before = fake.Calls("ListResourceTags")
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := impatient.Generate(short, p256("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee")); err == nil {
+		t.Log("the machine is fast: all keys were looked at in 50 ms")
+	}
+	key(t, impatient, "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee")
+	if n := fake.Calls("ListResourceTags") - before; n > many+10 {
+		t.Errorf("after an attempt that broke off, %d looks at the tags of %d keys", n, many)
 	}
 }
 

@@ -2,6 +2,7 @@ package awskms
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,61 +26,73 @@ func (o *orphanage) find(ctx context.Context, p *Provider, uid string) (ids []st
 	if err != nil {
 		return nil, err
 	}
-	known := o.snapshot()
-	if known == nil {
-		if known, err = p.aliased(ctx); err != nil {
+	if !o.began() {
+		aliased, err := p.aliased(ctx)
+		if err != nil {
 			return nil, err
 		}
+		o.begin(aliased)
 	}
-	var unknown []string
-	for _, id := range listed {
-		if _, ok := known[id]; !ok {
-			unknown = append(unknown, id)
+	// What is learnt stays, also when the deadline comes first: in an account of 20,000 keys without aliases the next
+	// attempt goes on from there.
+	_, err = parallel(ctx, o.unknown(listed), func(ctx context.Context, id string) (struct{}, error) {
+		uid, err := p.uidOf(ctx, id)
+		if err == nil && uid != nil {
+			o.learn(id, *uid)
 		}
-	}
-	tags, err := parallel(ctx, unknown, func(ctx context.Context, id string) (*string, error) { return p.uidOf(ctx, id) })
+		return struct{}{}, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	for i, id := range unknown {
-		if tags[i] != nil {
-			known[id] = *tags[i]
-		}
+	return o.of(uid, listed), nil
+}
+
+func (o *orphanage) began() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.uids != nil
+}
+
+// begin takes the keys that have an alias.
+func (o *orphanage) begin(aliased map[string]string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.uids == nil {
+		o.uids = aliased
 	}
-	o.learn(known)
+}
+
+// unknown returns those of some keys of which nothing is known.
+func (o *orphanage) unknown(listed []string) (ids []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for _, id := range listed {
-		if known[id] == uid {
+		if _, ok := o.uids[id]; !ok {
 			ids = append(ids, id)
 		}
 	}
-	return ids, nil
+	return ids
 }
 
-func (o *orphanage) snapshot() map[string]string {
+func (o *orphanage) learn(id, uid string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.uids == nil {
-		return nil
+	if _, ok := o.uids[id]; !ok {
+		o.uids[id] = uid
 	}
-	known := make(map[string]string, len(o.uids))
-	for id, uid := range o.uids {
-		known[id] = uid
-	}
-	return known
 }
 
-func (o *orphanage) learn(known map[string]string) {
+// of returns those of some keys that carry a uid.
+func (o *orphanage) of(uid string, listed []string) (ids []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.uids == nil {
-		o.uids = known
-		return
-	}
-	for id, uid := range known {
-		if _, ok := o.uids[id]; !ok {
-			o.uids[id] = uid
+	for _, id := range listed {
+		if o.uids[id] == uid {
+			ids = append(ids, id)
 		}
 	}
+	return ids
 }
 
 // named tells that a key has its alias now.
@@ -139,8 +152,11 @@ func (p *Provider) uidOf(ctx context.Context, id string) (*string, error) {
 		switch {
 		case gone(err):
 			return nil, nil
-		case fault.Is(err, fault.FunctionFailed):
-			// A key whose policy shuts us out is none that we made.
+		case errors.Is(err, errDenied):
+			// A key whose policy shuts us out is none that we made; but where nobody's tags may be read, ours may not.
+			p.blind.Do(func() {
+				p.log.WarnContext(ctx, "the tags of some keys cannot be read; where those of AnyHSM's own keys cannot, a lost answer may leave a key behind", "error", err)
+			})
 			return &uid, nil
 		case err != nil:
 			return nil, err
