@@ -2,6 +2,8 @@ package azurekv_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/softkey"
 )
 
 var digest = make([]byte, 32)
@@ -374,5 +377,43 @@ func TestSingleFlight(t *testing.T) {
 	group.Wait()
 	if calls := fake.Calls("get") - before; calls != 1 {
 		t.Errorf("%d calls", calls)
+	}
+}
+
+// The caller of an import wipes the key when its call ends; the import that goes on has a copy.
+func TestImportOutlivesItsCall(t *testing.T) {
+	fake, c := vault(t, azurefake.Options{})
+	p := open(t, c)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := request()
+	attributes := func() cryptoki.Attributes {
+		open, secret, err := softkey.PrivateAttributes(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(append(cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PRIVATE_KEY), cryptoki.Bool(cryptoki.CKA_SIGN, true)}, open...), secret...)
+	}
+	fake.Inject(azurefake.Fault{Operation: "versions", Times: 1, Delay: 300 * time.Millisecond})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	sent := attributes()
+	_, err = p.(provider.Importer).Import(ctx, r.Identity, sent)
+	expect(t, err, fault.DeadlineExceeded)
+	for _, a := range sent {
+		clear(a.Value)
+	}
+	made, err := p.(provider.Importer).Import(t.Context(), r.Identity, attributes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := fake.Versions("anyhsm-" + r.Identity.UID); n != 1 {
+		t.Errorf("%d versions", n)
+	}
+	want, err := softkey.PublicAttributes(&private.PublicKey)
+	if err != nil || string(want.Bytes(cryptoki.CKA_EC_POINT)) != string(made.Public.Bytes(cryptoki.CKA_EC_POINT)) {
+		t.Errorf("another key was imported: %v", err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 
@@ -74,8 +76,9 @@ type birth struct {
 	generated  bool
 	operation  operation
 	operations []azkeys.KeyOperation
-	// public are the public attributes of a key that is imported.
+	// public are the public attributes of a key that is imported, wipe overwrites its secret ones.
 	public cryptoki.Attributes
+	wipe   func()
 }
 
 // maxBirths bounds how often the making is tried when it is not known what became of it.
@@ -94,7 +97,22 @@ func (b *birth) run(ctx context.Context, bear func(ctx context.Context, name str
 	if b.operations, err = b.kind.operations(b.template); err != nil {
 		return none, err
 	}
+	// The work may outlast this call, or be somebody else's: either it wipes the key at its end, or this call does.
+	var taken atomic.Bool
+	if b.wipe != nil {
+		defer func() {
+			if taken.CompareAndSwap(false, true) {
+				b.wipe()
+			}
+		}()
+	}
 	return join(ctx, b.provider, &b.provider.makings, b.identity.UID, func(ctx context.Context) (provider.Generated, error) {
+		if b.wipe != nil {
+			if !taken.CompareAndSwap(false, true) {
+				return none, fault.New(fault.FunctionCanceled, "the call to %s the key was given up; send the request again", b.operation.name)
+			}
+			defer b.wipe()
+		}
 		made, err := b.find(ctx, bear)
 		if err != nil {
 			return none, err
@@ -104,7 +122,7 @@ func (b *birth) run(ctx context.Context, bear func(ctx context.Context, name str
 		}
 		b.provider.keys.add(made.material)
 		return provider.Generated{
-			Ref: []byte(made.id.String()), Public: made.public, Private: b.kind.granted(made.operations, b.template, b.generated),
+			Ref: []byte(made.id.String()), Public: made.public.Clone(), Private: b.kind.granted(made.operations, b.template, b.generated),
 		}, nil
 	})
 }
@@ -114,6 +132,12 @@ func (b *birth) run(ctx context.Context, bear func(ctx context.Context, name str
 func (b *birth) find(ctx context.Context, bear func(context.Context, string) (azkeys.KeyBundle, error)) (seen, error) {
 	p, name := b.provider, prefix+b.identity.UID
 	for attempt := 1; ; attempt++ {
+		if attempt > 1 {
+			select {
+			case <-time.After(time.Duration(attempt) * firstWait):
+			case <-ctx.Done():
+			}
+		}
 		there, ok, err := p.original(ctx, name)
 		switch {
 		case err != nil:

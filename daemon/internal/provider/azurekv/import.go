@@ -1,6 +1,7 @@
 package azurekv
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
@@ -40,6 +41,11 @@ func (p *Provider) Import(ctx context.Context, identity provider.Identity, attri
 		return none, err
 	}
 	key.Kty = &kty
+	b.wipe = func() {
+		for _, part := range [][]byte{key.D, key.P, key.Q, key.DP, key.DQ, key.QI, key.K} {
+			clear(part)
+		}
+	}
 	return b.run(ctx, func(ctx context.Context, name string) (azkeys.KeyBundle, error) {
 		key.KeyOps = pointers(b.operations)
 		parameters := azkeys.ImportKeyParameters{Key: key, Tags: b.tags()}
@@ -51,7 +57,8 @@ func (p *Provider) Import(ctx context.Context, identity provider.Identity, attri
 	})
 }
 
-// webKey writes a key as a JSON Web Key. Its numbers are the attributes' own bytes, which the caller wipes.
+// webKey writes a key as a JSON Web Key. Its numbers are copies: the caller wipes the attributes when its call ends, and
+// the import may go on.
 func webKey(kind spec, secret, public cryptoki.Attributes) (*azkeys.JSONWebKey, error) {
 	switch kind.keyType {
 	case cryptoki.CKK_EC:
@@ -64,7 +71,7 @@ func webKey(kind spec, secret, public cryptoki.Attributes) (*azkeys.JSONWebKey, 
 			Crv: &kind.signed.name, X: point[1 : 1+size], Y: point[1+size:], D: widened(secret.Bytes(cryptoki.CKA_VALUE), size),
 		}, nil
 	case cryptoki.CKK_AES:
-		return &azkeys.JSONWebKey{K: secret.Bytes(cryptoki.CKA_VALUE)}, nil
+		return &azkeys.JSONWebKey{K: bytes.Clone(secret.Bytes(cryptoki.CKA_VALUE))}, nil
 	}
 	key := &azkeys.JSONWebKey{N: public.Bytes(cryptoki.CKA_MODULUS), E: public.Bytes(cryptoki.CKA_PUBLIC_EXPONENT)}
 	size := int(kind.bits / 8)
@@ -89,10 +96,9 @@ func webKey(kind spec, secret, public cryptoki.Attributes) (*azkeys.JSONWebKey, 
 	return key, nil
 }
 
-// widened writes a number in at least so many bytes.
+// widened copies a number into at least so many bytes.
 func widened(number []byte, size int) []byte {
-	if len(number) >= size {
-		return number
-	}
-	return append(make([]byte, size-len(number)), number...)
+	wide := make([]byte, max(size, len(number)))
+	copy(wide[len(wide)-len(number):], number)
+	return wide
 }
