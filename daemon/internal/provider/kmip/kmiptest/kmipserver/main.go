@@ -3,23 +3,41 @@
 package main
 
 import (
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider/kmip/kmiptest"
 )
 
 func main() {
-	address := flag.String("listen", "127.0.0.1:0", "the address")
-	certificate := flag.String("certificate", "", "the server's certificate")
-	key := flag.String("key", "", "its key")
-	ca := flag.String("ca", "", "the authority of the clients")
+	directory := flag.String("directory", "", "where ca.crt, server.crt, server.key, client.crt and client.key are written")
+	issue := flag.Bool("issue", false, "write the certificates only")
 	flag.Parse()
-	s, err := kmiptest.NewServer(*address, *certificate, *key, *ca)
-	if err != nil {
+	if err := run(*directory, *issue); err != nil {
 		fmt.Fprintln(os.Stderr, "kmipserver:", err)
 		os.Exit(1)
+	}
+}
+
+func run(directory string, issue bool) error {
+	authority, err := kmiptest.NewAuthority(directory)
+	if err != nil {
+		return err
+	}
+	until := time.Now().Add(24 * time.Hour)
+	certificate, key, err := authority.Issue("server", x509.ExtKeyUsageServerAuth, until)
+	if err != nil {
+		return err
+	}
+	if _, _, err := authority.Issue("client", x509.ExtKeyUsageClientAuth, until); err != nil || issue {
+		return err
+	}
+	s, err := kmiptest.NewServer("127.0.0.1:0", certificate, key, authority.CA)
+	if err != nil {
+		return err
 	}
 	fmt.Println(s.Address())
 	select {}
