@@ -50,6 +50,10 @@ func capabilities(config Config) provider.Capabilities {
 	return c
 }
 
+// noHMAC: HS256, HS384 and HS512 of a Managed HSM take what its API calls a digest, and nobody outside can tell a wrong
+// MAC from a right one.
+const noHMAC = "Azure Key Vault has no HMAC keys, and a Managed HSM documents only HMACs of digests; use provider software or awskms"
+
 // limits are the sentences for what applications ask for and Azure does not have.
 var limits = map[cryptoki.MechanismType]string{
 	cryptoki.CKM_RSA_X_509:                  "Azure Key Vault pads RSA itself and does no raw RSA; use CKM_RSA_PKCS, CKM_RSA_PKCS_PSS or CKM_RSA_PKCS_OAEP",
@@ -60,11 +64,11 @@ var limits = map[cryptoki.MechanismType]string{
 	cryptoki.CKM_AES_ECB:                    "Azure does no AES-ECB; use CKM_AES_CBC on a Managed HSM, or provider software",
 	cryptoki.CKM_AES_CTR:                    "Azure does no AES-CTR; use CKM_AES_CBC on a Managed HSM, or provider software",
 	cryptoki.CKM_AES_GCM:                    "Azure's Managed HSM chooses the initialisation vector of AES-GCM itself, and PKCS#11 lets the application choose it; encrypt with CKM_AES_CBC_PAD, or in provider software",
-	cryptoki.CKM_GENERIC_SECRET_KEY_GEN:     "azkeys makes no HMAC keys; use provider software or awskms",
-	cryptoki.CKM_SHA256_HMAC:                "azkeys uses no HMAC keys; use provider software or awskms",
-	cryptoki.CKM_SHA384_HMAC:                "azkeys uses no HMAC keys; use provider software or awskms",
-	cryptoki.CKM_SHA512_HMAC:                "azkeys uses no HMAC keys; use provider software or awskms",
-	cryptoki.CKM_SHA_1_HMAC:                 "azkeys uses no HMAC keys; use provider software or awskms",
+	cryptoki.CKM_GENERIC_SECRET_KEY_GEN:     noHMAC,
+	cryptoki.CKM_SHA256_HMAC:                noHMAC,
+	cryptoki.CKM_SHA384_HMAC:                noHMAC,
+	cryptoki.CKM_SHA512_HMAC:                noHMAC,
+	cryptoki.CKM_SHA_1_HMAC:                 noHMAC,
 	cryptoki.CKM_RSA_X9_31_KEY_PAIR_GEN:     "Azure chooses how it makes RSA primes; use CKM_RSA_PKCS_KEY_PAIR_GEN",
 	cryptoki.CKM_EC_MONTGOMERY_KEY_PAIR_GEN: "Azure Key Vault has no Montgomery curves; use provider software or hsm",
 }
