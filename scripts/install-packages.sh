@@ -12,6 +12,7 @@ packages=(
 if [ "${1:-}" != quickstart ]; then
 	packages+=(
 		softhsm2                # the reference HSM
+		p11-kit p11-kit-modules # the remote that make bench compares with
 		python3-pykmip          # a KMIP server
 		openjdk-17-jdk-headless # SunPKCS11 and keytool
 		libp11-kit-dev pkgconf  # the header to compare with
