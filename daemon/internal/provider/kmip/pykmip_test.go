@@ -29,9 +29,10 @@ func connect(t *testing.T, c Config) provider.Provider {
 }
 
 func TestPyKMIP(t *testing.T) {
-	server := kmiptest.StartPyKMIP(t)
 	for _, protocol := range []string{"1.4", "2.0"} {
 		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			server := kmiptest.StartPyKMIP(t)
 			providertest.Run(t, providertest.Subject{Token: "token", Open: func(t *testing.T) provider.Provider {
 				return connect(t, config(server, protocol))
 			}})

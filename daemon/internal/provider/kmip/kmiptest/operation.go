@@ -81,6 +81,10 @@ func (s *Server) perform(operation uint32, payload ttlv.Item) ([]ttlv.Item, erro
 		return nil, refuse(ttlv.ReasonObjectNotFound, "no such object")
 	}
 	items, err := o.perform(operation, payload)
+	if operation == ttlv.OpGet {
+		items = append([]ttlv.Item{ttlv.Enumeration(ttlv.TagObjectType, o.kind), ttlv.TextString(ttlv.TagUniqueIdentifier, o.id)}, items...)
+		return items, err
+	}
 	return append([]ttlv.Item{ttlv.TextString(ttlv.TagUniqueIdentifier, o.id)}, items...), err
 }
 
