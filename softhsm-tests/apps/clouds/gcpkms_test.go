@@ -90,12 +90,14 @@ func TestGCPKMS(t *testing.T) {
 	t.Run("OpenSSL", func(t *testing.T) { gcpSignatures(t, on) })
 	t.Run("OAEP", func(t *testing.T) { decrypts(t, on) })
 	t.Run("AES", func(t *testing.T) { gcpAES(t, on) })
+	t.Run("HMAC", func(t *testing.T) { gcpHMAC(t, on) })
 	t.Run("refused", func(t *testing.T) { gcpRefusals(t, on) })
 	t.Run("check", func(t *testing.T) {
 		if out := on.Daemon.CLI(t, "provider", "check", "gcp"); !strings.Contains(out, "verify") {
 			t.Errorf("provider check:\n%s", out)
 		}
 	})
+	t.Run("import", func(t *testing.T) { imports(t, on) })
 	t.Run("adopt", func(t *testing.T) { gcpAdopts(t, on, url) })
 	t.Run("nginx p256", func(t *testing.T) { serve(t, on, "p256") })
 	t.Run("nginx rsa", func(t *testing.T) {
@@ -145,6 +147,17 @@ func gcpAES(t *testing.T, on target.Target) {
 	}
 	if got, err := os.ReadFile(on.File("secret.out")); err != nil || !bytes.Equal(got, secret) {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// gcpHMAC signs with a key whose length says which hash it is for.
+func gcpHMAC(t *testing.T, on target.Target) {
+	tool(t, on, "--keygen", "--key-type", "GENERIC:32", "--label", "mac", "--id", "13")
+	on.Write(t, "order", []byte("one pizza"))
+	tool(t, on, "--sign", "--id", "13", "--mechanism", "SHA256-HMAC", "--input-file", on.File("order"), "--output-file", on.File("order.mac"))
+	tool(t, on, "--verify", "--id", "13", "--mechanism", "SHA256-HMAC", "--input-file", on.File("order"), "--signature-file", on.File("order.mac"))
+	if mac, err := os.ReadFile(on.File("order.mac")); err != nil || len(mac) != 32 {
+		t.Errorf("%x, %v", mac, err)
 	}
 }
 

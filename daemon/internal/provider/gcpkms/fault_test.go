@@ -1,7 +1,9 @@
 package gcpkms_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/aes"
 	"crypto/rand"
 	"encoding/hex"
 	"strings"
@@ -219,6 +221,73 @@ func TestLostAnswers(t *testing.T) {
 	wants(t, err, fault.AttributeValueInvalid, "did not take")
 	if generated, err = p.Import(t.Context(), id, secret); err != nil || !strings.HasSuffix(string(generated.Ref), "/cryptoKeyVersions/1") {
 		t.Fatalf("%s, %v", generated.Ref, err)
+	}
+}
+
+// TestSlowGeneration: a key that is not ready in time is no key yet; the repeated request finds it when it is.
+func TestSlowGeneration(t *testing.T) {
+	fake, c := service(t)
+	c.CallTimeout = 300 * time.Millisecond
+	p := open(t, c)
+	request := p256(identity())
+	fake.Inject(gcpfake.Fault{Method: "GetCryptoKeyVersion", Times: 1000, Forge: func(m any) {
+		m.(*kmspb.CryptoKeyVersion).State = kmspb.CryptoKeyVersion_PENDING_GENERATION
+	}})
+	_, err := p.Generate(t.Context(), request) // without a deadline of its own
+	wants(t, err, fault.DeadlineExceeded, "finish the key")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = p.Generate(ctx, request)
+	wants(t, err, fault.DeadlineExceeded)
+	fake.Heal()
+	if generated, err := p.Generate(t.Context(), request); err != nil || len(generated.Public) == 0 {
+		t.Errorf("%v, %v", generated, err)
+	}
+	fake.Inject(gcpfake.Fault{Method: "GetCryptoKeyVersion", Times: 1, Forge: func(m any) {
+		m.(*kmspb.CryptoKeyVersion).State, m.(*kmspb.CryptoKeyVersion).GenerationFailureReason = kmspb.CryptoKeyVersion_GENERATION_FAILED, "out of entropy"
+	}})
+	_, err = p.Generate(t.Context(), p256(identity()))
+	wants(t, err, fault.FunctionFailed, "out of entropy")
+}
+
+// TestImportOutlivesItsCall: what is imported after the caller has gone is the caller's key, not what became of its copy.
+func TestImportOutlivesItsCall(t *testing.T) {
+	fake, c := service(t)
+	p := open(t, c)
+	value := make([]byte, 32)
+	_, _ = rand.Read(value)
+	secret := cryptoki.Attributes{
+		cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_SECRET_KEY), cryptoki.Ulong(cryptoki.CKA_KEY_TYPE, cryptoki.CKK_AES),
+		cryptoki.Bool(cryptoki.CKA_ENCRYPT, true), cryptoki.Bytes(cryptoki.CKA_VALUE, value),
+	}
+	fake.Inject(gcpfake.Fault{Method: "GetImportJob", Times: 1, Delay: 400 * time.Millisecond})
+	id := identity()
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	_, err := p.Import(ctx, id, secret)
+	wants(t, err, fault.DeadlineExceeded)
+	generated, err := p.Import(t.Context(), id, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := p.Key(t.Context(), provider.Reference{Identity: id, Ref: generated.Ref, Attributes: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := k.(provider.Encrypter).Encrypt(t.Context(), cryptoki.Mechanism{Type: cryptoki.CKM_AES_CBC, Params: cryptoki.IVParams{IV: make([]byte, 16)}}, make([]byte, 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := aes.NewCipher(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, 16)
+	if block.Encrypt(want, make([]byte, 16)); !bytes.Equal(got, want) {
+		t.Error("another key was imported")
+	}
+	if fake.Calls("ImportCryptoKeyVersion") != 1 {
+		t.Error("the key was imported twice")
 	}
 }
 

@@ -132,7 +132,7 @@ func (p *Provider) await(ctx context.Context, name string, a algorithm) error {
 			return stateFault(version)
 		}
 		if !p.pause(working, pause) {
-			return p.ready(ctx, "finish the key "+name)
+			return p.ready(working, "finish the key "+name)
 		}
 	}
 }

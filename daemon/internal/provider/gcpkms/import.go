@@ -6,9 +6,9 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
@@ -111,6 +111,8 @@ func (p *Provider) importable(attributes cryptoki.Attributes) (m material, err e
 
 // place imports the material as a version of a key, unless an earlier attempt has.
 func (p *Provider) place(ctx context.Context, name string, fresh bool, m material) (string, error) {
+	// The flight may outlive this call, whose own copy is wiped when it ends.
+	value := bytes.Clone(m.value)
 	answer := p.imports.DoChan(name, func() (any, error) {
 		// An attempt whose caller has gone must not leave the next one in doubt.
 		working, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.config.CallTimeout)
@@ -132,7 +134,7 @@ func (p *Provider) place(ctx context.Context, name string, fresh bool, m materia
 		if err != nil {
 			return "", err
 		}
-		wrapped, err := wrapFor(job, m.value)
+		wrapped, err := wrapFor(job, value)
 		if err != nil {
 			return "", err
 		}
@@ -149,11 +151,16 @@ func (p *Provider) place(ctx context.Context, name string, fresh bool, m materia
 	})
 	select {
 	case got := <-answer:
+		clear(value)
 		if got.Err != nil {
 			return "", got.Err
 		}
 		return got.Val.(string), nil
 	case <-ctx.Done():
+		go func() {
+			<-answer
+			clear(value)
+		}()
 		return "", ended(ctx, "import the key "+name)
 	}
 }
@@ -177,7 +184,7 @@ func wrapFor(job *kmspb.ImportJob, value []byte) ([]byte, error) {
 
 // importJob returns a job that takes keys. Jobs live three days and cannot be deleted, so there is one a day.
 func (p *Provider) importJob(ctx context.Context) (*kmspb.ImportJob, error) {
-	id := fmt.Sprintf("anyhsm-%s-%s", time.Now().UTC().Format("20060102"), hex.EncodeToString([]byte{byte(p.level)}))
+	id := fmt.Sprintf("anyhsm-%s-%s", time.Now().UTC().Format("20060102"), strings.ToLower(p.level.String()))
 	name := p.config.KeyRing + "/importJobs/" + id
 	job, err := call(ctx, p, jobsGet, name, p.client.GetImportJob, &kmspb.GetImportJobRequest{Name: name})
 	if fault.Is(err, fault.KeyHandleInvalid) {
