@@ -92,12 +92,18 @@ func New(ctx context.Context, c Config) (provider.Provider, error) {
 // CheckVaultURL tells what is wrong with the URL of a vault, and returns it as keys' ids begin.
 func CheckVaultURL(text string) (string, error) {
 	parsed, err := url.Parse(text)
-	if err != nil || parsed.Scheme != "https" || parsed.Host == "" || strings.Trim(parsed.Path, "/") != "" ||
-		parsed.RawQuery != "" || parsed.Fragment != "" || parsed.User != nil {
-		return "", fault.New(fault.InvalidInput, "%q is no vault's URL; write it as https://NAME.vault.azure.net, or https://NAME.managedhsm.azure.net with hsm = true", text)
+	if err != nil {
+		parsed = &url.URL{}
 	}
-	return "https://" + strings.ToLower(parsed.Host), nil
+	if parsed.Scheme != "https" || parsed.Hostname() == "" || strings.Trim(parsed.Path, "/") != "" ||
+		parsed.RawQuery != "" || parsed.Fragment != "" || parsed.User != nil {
+		return "", fault.New(fault.InvalidInput, "%q is no vault's URL; write it as https://NAME.vault.azure.net, or https://NAME.managedhsm.azure.net with hsm = true", parsed.Redacted())
+	}
+	return "https://" + host(parsed), nil
 }
+
+// host is a URL's host as keys' ids have it. Azure itself writes the port that goes without saying in some places.
+func host(u *url.URL) string { return strings.TrimSuffix(strings.ToLower(u.Host), ":443") }
 
 // Close ends the calls that are under way.
 func (p *Provider) Close() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -101,7 +102,8 @@ func (p *Provider) versions(ctx context.Context, name string) (all []version, er
 
 // own tells whether a link is this vault's: what follows a link shows the daemon's token.
 func (p *Provider) own(link string) bool {
-	return strings.HasPrefix(strings.ToLower(link), p.vault+"/")
+	u, err := url.Parse(link)
+	return err == nil && u.Scheme == "https" && u.User == nil && "https://"+host(u) == p.vault
 }
 
 func strange(link string) error {

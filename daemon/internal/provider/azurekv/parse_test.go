@@ -84,3 +84,37 @@ func TestUnpadded(t *testing.T) {
 		}
 	}
 }
+
+// What follows a link shows the daemon's token.
+func TestOwn(t *testing.T) {
+	p := &Provider{vault: "https://a.vault.azure.net"}
+	for link, want := range map[string]bool{
+		"https://a.vault.azure.net/keys?api-version=1&$skiptoken=x":  true,
+		"https://a.vault.azure.net:443/keys?$skiptoken=x":            true,
+		"https://A.vault.azure.net/keys":                             true,
+		"http://a.vault.azure.net/keys":                              false,
+		"https://a.vault.azure.net:444/keys":                         false,
+		"https://a.vault.azure.net.example/keys":                     false,
+		"https://a.vault.azure.net@example.org/keys":                 false,
+		"https://user@a.vault.azure.net/keys":                        false,
+		"//a.vault.azure.net/keys":                                   false,
+		"/keys":                                                      false,
+		"https://b.vault.azure.net/?x=https://a.vault.azure.net/key": false,
+	} {
+		if p.own(link) != want {
+			t.Errorf("%s: %t", link, !want)
+		}
+	}
+	for text, want := range map[string]string{
+		"https://A.vault.azure.net/": "https://a.vault.azure.net", "https://a.vault.azure.net:443": "https://a.vault.azure.net",
+		"https://127.0.0.1:8443": "https://127.0.0.1:8443", "https://:443": "", "https://": "", "https://u:secret@a": "",
+	} {
+		got, err := CheckVaultURL(text)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error shows a password: %v", err)
+		}
+	}
+}
