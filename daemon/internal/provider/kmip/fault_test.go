@@ -43,14 +43,14 @@ func TestLostAnswers(t *testing.T) {
 		t.Run(nameOf(lost), func(t *testing.T) {
 			server, _, c := strict(t)
 			left := 1
-			server.Fault = func(operation uint32, _ net.Conn, answer func() []byte) (bool, bool) {
+			server.SetFault(func(operation uint32, _ net.Conn, answer func() []byte) (bool, bool) {
 				if operation != lost || left == 0 {
 					return false, false
 				}
 				left--
 				answer()
 				return true, false
-			}
+			})
 			p := connect(t, c)
 			for i, request := range []provider.GenerateRequest{aesRequest(strings.Repeat("a", 32)), ecRequest(strings.Repeat("e", 32))} {
 				generated, err := p.Generate(t.Context(), request)
@@ -127,10 +127,10 @@ func TestStrangeAnswers(t *testing.T) {
 		"no signature":         edit(func(i *ttlv.Item) { i.Items[1].Items[2].Items = nil }),
 	} {
 		t.Run(name, func(t *testing.T) {
-			server.Fault = func(_ uint32, c net.Conn, answer func() []byte) (bool, bool) {
+			server.SetFault(func(_ uint32, c net.Conn, answer func() []byte) (bool, bool) {
 				_, _ = c.Write(change(answer()))
 				return true, false
-			}
+			})
 			err := sign()
 			if !fault.Is(err, fault.DeviceError) && !fault.Is(err, fault.FunctionFailed) {
 				t.Errorf("the error means %s: %v", fault.RV(err), err)
@@ -138,29 +138,29 @@ func TestStrangeAnswers(t *testing.T) {
 			if !strings.Contains(err.Error(), "strict") {
 				t.Errorf("the error does not name the provider: %v", err)
 			}
-			server.Fault = nil
+			server.SetFault(nil)
 			if err := sign(); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
 		})
 	}
 	t.Run("unknown tags beside", func(t *testing.T) {
-		server.Fault = func(_ uint32, c net.Conn, answer func() []byte) (bool, bool) {
+		server.SetFault(func(_ uint32, c net.Conn, answer func() []byte) (bool, bool) {
 			_, _ = c.Write(edit(func(i *ttlv.Item) {
 				i.Items[1].Items[2].Items = append(i.Items[1].Items[2].Items, ttlv.TextString(0x540001, "vendor"))
 			})(answer()))
 			return true, true
-		}
+		})
 		if err := sign(); err != nil {
 			t.Error(err)
 		}
-		server.Fault = nil
+		server.SetFault(nil)
 	})
 	t.Run("silence", func(t *testing.T) {
-		server.Fault = func(_ uint32, c net.Conn, _ func() []byte) (bool, bool) {
+		server.SetFault(func(_ uint32, c net.Conn, _ func() []byte) (bool, bool) {
 			_, _ = io.Copy(io.Discard, c)
 			return true, false
-		}
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
@@ -168,7 +168,7 @@ func TestStrangeAnswers(t *testing.T) {
 		if !fault.Is(err, fault.DeadlineExceeded) || time.Since(begin) > time.Second {
 			t.Errorf("after %v: %v", time.Since(begin), err)
 		}
-		server.Fault = nil
+		server.SetFault(nil)
 	})
 }
 
@@ -285,5 +285,29 @@ func TestPyKMIPCrash(t *testing.T) {
 	again, err := p.Generate(t.Context(), request)
 	if err != nil || !bytes.Equal(again.Ref, generated.Ref) {
 		t.Errorf("after the restart: %v", err)
+	}
+}
+
+// TestOneCall: a use of a key is one call, not two.
+func TestOneCall(t *testing.T) {
+	server, _, c := strict(t)
+	p := connect(t, c)
+	request := ecRequest(strings.Repeat("e", 32))
+	generated, err := p.Generate(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := server.Calls(ttlv.OpGetAttributes)
+	for range 5 {
+		k, err := p.Key(t.Context(), provider.Reference{Identity: request.Identity, Ref: generated.Ref})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.(provider.Signer).Sign(t.Context(), cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}, make([]byte, 32)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if signed, asked := server.Calls(ttlv.OpSign), server.Calls(ttlv.OpGetAttributes)-before; signed != 5 || asked != 0 {
+		t.Errorf("%d signatures took %d more calls", signed, asked)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider/kmip/ttlv"
@@ -21,21 +22,31 @@ const maxRequest = 1 << 20
 type Server struct {
 	// Username and Password are wanted in the request's credential where Username is not empty.
 	Username, Password string
-	// Fault, if there is one, sees each request and may answer in the server's place, or with the server's answer: it
-	// writes what it likes, and tells whether the connection goes on.
-	Fault func(operation uint32, c net.Conn, answer func() []byte) (handled, goOn bool)
-
-	listener net.Listener
-	config   *tls.Config
+	fault              atomic.Pointer[Fault]
+	listener           net.Listener
+	config             *tls.Config
 
 	mu      sync.Mutex
 	objects map[string]*object
 	next    int
-	// Calls counts the operations.
+	// calls counts the operations.
 	calls map[uint32]int
 
 	open  sync.Map
 	serve sync.WaitGroup
+}
+
+// Fault sees each request and may answer in the server's place, or with the server's answer: it writes what it likes, and
+// tells whether the connection goes on.
+type Fault func(operation uint32, c net.Conn, answer func() []byte) (handled, goOn bool)
+
+// SetFault begins to inject a fault; nil ends it.
+func (s *Server) SetFault(f Fault) {
+	if f == nil {
+		s.fault.Store(nil)
+		return
+	}
+	s.fault.Store(&f)
 }
 
 // NewServer makes a server that listens at an address, with certificates as files.
@@ -120,8 +131,8 @@ func (s *Server) converse(c *tls.Conn) {
 		}
 		operation := message.In(ttlv.TagBatchItem).Enum(ttlv.TagOperation)
 		answer := func() []byte { return ttlv.Marshal(s.answer(message)) }
-		if s.Fault != nil {
-			if handled, goOn := s.Fault(operation, c, answer); handled {
+		if f := s.fault.Load(); f != nil {
+			if handled, goOn := (*f)(operation, c, answer); handled {
 				if !goOn {
 					return
 				}
