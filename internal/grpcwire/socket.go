@@ -90,7 +90,8 @@ func (s *socket) receive(fd uintptr) bool {
 		s.poll(fd)
 	}
 	for {
-		n, err := receiveNow(fd, s.into)
+		// The descriptor is net's, so this never blocks.
+		n, err := syscall.Read(int(fd), s.into)
 		switch {
 		case err == nil:
 			s.n, s.more = n, n == len(s.into)
@@ -98,7 +99,7 @@ func (s *socket) receive(fd uintptr) bool {
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case !errors.Is(err, syscall.EAGAIN):
-			s.err = os.NewSyscallError("recv", err)
+			s.err = os.NewSyscallError("read", err)
 			return true
 		case s.waited || !s.held.take():
 			return false
@@ -113,15 +114,6 @@ func (s *socket) poll(fd uintptr) {
 	ready, err := unix.Poll(s.set[:], int(holding.Milliseconds()))
 	s.held.give()
 	s.waited = ready == 0 && err == nil
-}
-
-// receiveNow never blocks, so Go's scheduler need not know of it.
-func receiveNow(fd uintptr, into []byte) (int, error) {
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(bytesPointer(into)), uintptr(len(into)), unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
 }
 
 // gone tells whether the peer has ended the connection, without reading from it.
