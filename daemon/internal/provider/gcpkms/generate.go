@@ -108,7 +108,7 @@ func (p *Provider) create(ctx context.Context, identity provider.Identity, a alg
 	}
 	if there.GetLabels()[labelUID] != identity.UID || there.GetLabels()[labelToken] != made.GetLabels()[labelToken] ||
 		there.GetPurpose() != a.purpose || there.GetVersionTemplate().GetAlgorithm() != a.id || there.GetImportOnly() != imported {
-		return "", false, fault.New(fault.Conflict, "Google Cloud KMS has another key under the name %s: %s with %s; rename nothing there, and repeat the request under a new id",
+		return "", false, fault.New(fault.Conflict, "Google Cloud KMS has another key under the name %s (%s, %s); see who made it, and make the object anew, which gives it another name",
 			name, there.GetPurpose(), there.GetVersionTemplate().GetAlgorithm())
 	}
 	return name, false, nil
