@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"math/big"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/daemon/internal/provider/keywrap"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -83,7 +85,7 @@ func (p *Provider) fill(ctx context.Context, name string, value []byte) error {
 	if err != nil || !ok || wrapping.Size() < 512 {
 		return fault.New(fault.FunctionFailed, "AWS KMS sent no RSA key of 4096 bits to wrap key material with; look at the endpoint")
 	}
-	wrapped, err := wrap(wrapping, value)
+	wrapped, err := keywrap.RSAAES(wrapping, sha256.New(), value)
 	if err != nil {
 		return fault.New(fault.FunctionFailed, "the key material cannot be wrapped: %w", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
 	"slices"
 	"testing"
 
@@ -87,26 +86,6 @@ func TestGranted(t *testing.T) {
 	narrow := kind.granted(types.KeyUsageTypeSignVerify, cryptoki.Attributes{list(cryptoki.CKM_RSA_PKCS_PSS, cryptoki.CKM_RSA_X_509)}, true)
 	if allowed, _ := allowedBy(narrow); !slices.Equal(allowed, []cryptoki.MechanismType{cryptoki.CKM_RSA_PKCS_PSS}) {
 		t.Errorf("the template's own list became %v", allowed)
-	}
-}
-
-// TestWrapPadded has the examples of RFC 5649.
-func TestWrapPadded(t *testing.T) {
-	key, _ := hex.DecodeString("5840df6e29b02af1ab493b705bf16ea1ae8338f4dcc176a8")
-	for value, want := range map[string]string{
-		"c37b7e6492584340bed12207808941155068f738": "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a",
-		"466f7250617369": "afbeb0f07dfbf5419200f2ccb50bb24f",
-	} {
-		plain, _ := hex.DecodeString(value)
-		got, err := wrapPadded(key, plain)
-		if err != nil || hex.EncodeToString(got) != want {
-			t.Errorf("%s: %x, %v", value, got, err)
-		}
-	}
-	for _, wrong := range [][]byte{nil, {}, make([]byte, 1<<17)} {
-		if _, err := wrapPadded(key, wrong); err == nil {
-			t.Errorf("%d bytes were wrapped", len(wrong))
-		}
 	}
 }
 
