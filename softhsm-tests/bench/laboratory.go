@@ -117,16 +117,17 @@ func (l *laboratory) anyHSM(t *target) error {
 		return err
 	}
 	socket := filepath.Join(dir, "s")
-	listen, address, module := "", "", fmt.Sprintf("endpoints = [%q]\n", "unix://"+socket)
-	switch t.name {
-	case "anyhsm-grpc-go":
-		listen, module = "transport = \"grpc-go\"\n", module+"transport = \"grpc-go\"\n"
-	case "anyhsm-tls":
+	transport := "transport = \"grpcwire\"\n"
+	if t.name == "anyhsm-grpc-go" {
+		transport = "transport = \"grpc-go\"\n"
+	}
+	listen, address, module := transport, "", fmt.Sprintf("endpoints = [%q]\n", "unix://"+socket)+transport
+	if t.name == "anyhsm-tls" {
 		var err error
 		if address, err = freeAddress(); err != nil {
 			return err
 		}
-		listen = fmt.Sprintf("tcp = %q\nadvertise = [\"127.0.0.1\"]\n", address)
+		listen += fmt.Sprintf("tcp = %q\nadvertise = [\"127.0.0.1\"]\n", address)
 	}
 	file := filepath.Join(dir, "anyhsmd.toml")
 	text := fmt.Sprintf("store = %q\nadmins = [\"uid:%d\"]\n[listen]\nunix = %q\n%s[root_key]\nfile = %q\n",

@@ -43,7 +43,10 @@ func (p *Provider) explain(ctx context.Context, allowed permission, resource str
 		return p.explainState(ctx, resource, err)
 	case codes.Unimplemented:
 		return fault.New(fault.FunctionNotSupported, "Google Cloud KMS does not do %s there (%s); choose another location: %w", allowed.name, text, err)
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+	case codes.DeadlineExceeded:
+		// The service noticed the call's deadline before the call did.
+		return fault.New(fault.DeadlineExceeded, "Google Cloud KMS did not answer %s in time; try again, or raise the module's timeout: %w", allowed.name, err)
+	case codes.Unavailable, codes.Canceled:
 		return p.explainTransport(err, text)
 	case codes.Internal, codes.Unknown, codes.DataLoss, codes.Aborted:
 		return fault.New(fault.DeviceError, "Google Cloud KMS fails at %s (%s); look at status.cloud.google.com, and try again: %w", allowed.name, text, err)
