@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -70,13 +71,15 @@ func serve(t *testing.T, target target.Target, user, label string) {
 	master := pid(t, target)
 	defer func() {
 		syscall.Kill(master, syscall.SIGQUIT)
-		for range 200 {
+		for range 1200 {
 			if syscall.Kill(master, 0) != nil {
 				return
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-		t.Errorf("nginx %d does not stop", master)
+		// Which process is left, and in what it waits, tells whose fault it is.
+		left, _ := exec.Command("ps", "-eLo", "pid,ppid,tid,stat,wchan:30,args").Output()
+		t.Errorf("nginx %d does not stop:\n%s", master, left)
 		syscall.Kill(master, syscall.SIGKILL)
 	}()
 
