@@ -45,13 +45,13 @@ func (k *Key) signPSS(m cryptoki.Mechanism, digest []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.plain() {
+	if s.plain() && k.rsaBy == nil {
 		signature, err := rsa.SignPSS(rand.Reader, k.rsaPrivate, s.hash, digest, &rsa.PSSOptions{SaltLength: s.salt})
 		return signature, failed(m, err)
 	}
 	salt := make([]byte, s.salt)
 	rand.Read(salt) // never fails
-	return k.crt.private(s.encode(digest, salt))
+	return k.raw(m, s.encode(digest, salt))
 }
 
 func (k *Key) verifyPSS(m cryptoki.Mechanism, digest, signature []byte) error {

@@ -126,6 +126,9 @@ func (k *Key) signRSA(m cryptoki.Mechanism, data []byte) ([]byte, error) {
 		if len(data) > size-11 {
 			return nil, dataLength(m, len(data))
 		}
+		if k.rsaBy != nil {
+			return k.raw(m, pad(data, size))
+		}
 		// crypto/rsa checks the result with the public exponent before it gives it out.
 		signature, err := rsa.SignPKCS1v15(nil, k.rsaPrivate, crypto.Hash(0), data)
 		return signature, failed(m, err)
@@ -133,7 +136,7 @@ func (k *Key) signRSA(m cryptoki.Mechanism, data []byte) ([]byte, error) {
 		if len(data) > size {
 			return nil, dataLength(m, len(data))
 		}
-		return k.crt.private(data)
+		return k.raw(m, data)
 	case cryptoki.CKM_RSA_PKCS_PSS:
 		return k.signPSS(m, data)
 	default:
@@ -211,11 +214,15 @@ func (k *Key) decryptRSA(m cryptoki.Mechanism, ciphertext []byte) ([]byte, error
 		//lint:ignore SA1019 CKM_RSA_PKCS is this padding; that an error shows is in the nature of C_Decrypt.
 		plaintext, err = rsa.DecryptPKCS1v15(nil, k.rsaPrivate, ciphertext)
 	case cryptoki.CKM_RSA_X_509:
-		if plaintext, err = k.crt.private(ciphertext); err != nil && !fault.Is(err, fault.DataInvalid) {
+		if plaintext, err = k.raw(m, ciphertext); err != nil && !fault.Is(err, fault.DataInvalid) {
 			return nil, err
 		}
 	default:
-		plaintext, err = k.rsaPrivate.Decrypt(nil, ciphertext, oaep(m))
+		if k.rsaBy != nil {
+			plaintext, err = k.rsaBy.DecryptOAEP(ciphertext, oaep(m))
+		} else {
+			plaintext, err = k.rsaPrivate.Decrypt(nil, ciphertext, oaep(m))
+		}
 	}
 	if err != nil {
 		// One answer for all that can be wrong with a padding.
@@ -231,6 +238,14 @@ func oaep(m cryptoki.Mechanism) *rsa.OAEPOptions {
 	hash, _ := mechanism.HashOf(p.Hash)
 	mgf, _ := mechanism.MGFHash(p.MGF)
 	return &rsa.OAEPOptions{Hash: hash, MGFHash: mgf, Label: p.Label}
+}
+
+// pad is EMSA-PKCS1-v1_5 of what is its last field already (RFC 8017, section 9.2); it fits.
+func pad(data []byte, size int) []byte {
+	padded := bytes.Repeat([]byte{0xff}, size)
+	padded[0], padded[1], padded[size-len(data)-1] = 0, 1, 0
+	copy(padded[size-len(data):], data)
+	return padded
 }
 
 func leftPad(b []byte, size int) []byte {

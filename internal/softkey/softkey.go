@@ -24,6 +24,8 @@ type Key struct {
 	rsaPublic  *rsa.PublicKey
 	rsaPrivate *rsa.PrivateKey
 	crt        *crt
+	// rsaBy does what rsaPrivate and crt can do, and faster; nil without it.
+	rsaBy RSA
 
 	curve     *curve.Curve
 	ecPublic  *ecdsa.PublicKey

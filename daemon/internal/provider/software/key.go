@@ -44,6 +44,10 @@ func (k *key) acquire(ctx context.Context) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := parsed.DoRSA(doRSA); err != nil {
+		parsed.Wipe()
+		return nil, err
+	}
 	keyType, _ := attributes.KeyType()
 	return k.provider.cache.add(name, parsed, keyType), nil
 }
