@@ -35,8 +35,9 @@ type Client struct {
 
 	timeout   time.Duration
 	log       *slog.Logger
-	channels  []channel
-	current   atomic.Uint32
+	endpoints []*endpoint
+	// quiet is how long a call may be under way before the endpoint is asked whether it is well.
+	quiet     time.Duration
 	connected atomic.Bool
 
 	ctx   context.Context
@@ -66,7 +67,7 @@ func New(c config.Config, log *slog.Logger) (*Client, error) {
 }
 
 func over(channels []channel, timeout time.Duration, log *slog.Logger) *Client {
-	c := &Client{channels: channels, timeout: timeout, log: log}
+	c := &Client{endpoints: spread(channels), timeout: timeout, quiet: max(timeout/quietShare, leastQuiet), log: log}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.Tokens = anyhsmv1.NewTokenServiceClient(c)
 	c.Objects = anyhsmv1.NewObjectServiceClient(c)
@@ -110,8 +111,8 @@ func (c *Client) Close() {
 	c.mu.Unlock()
 	c.stop()
 	c.calls.Wait()
-	for _, channel := range c.channels {
-		_ = channel.Close()
+	for _, endpoint := range c.endpoints {
+		_ = endpoint.Close()
 	}
 }
 

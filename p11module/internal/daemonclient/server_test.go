@@ -38,6 +38,12 @@ type server struct {
 
 func serve(t *testing.T, listener net.Listener, name string, security *tls.Config) *server {
 	t.Helper()
+	return serveWith(t, listener, name, security, nil)
+}
+
+// serveWith lets a test register another service before the server starts.
+func serveWith(t *testing.T, listener net.Listener, name string, security *tls.Config, register func(s *server)) *server {
+	t.Helper()
 	s := &server{name: name}
 	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(wire.MaxMessage)}
 	if security != nil {
@@ -47,6 +53,9 @@ func serve(t *testing.T, listener net.Listener, name string, security *tls.Confi
 	anyhsmv1.RegisterTokenServiceServer(s.grpc, s)
 	anyhsmv1.RegisterObjectServiceServer(s.grpc, s)
 	anyhsmv1.RegisterCryptoServiceServer(s.grpc, s)
+	if register != nil {
+		register(s)
+	}
 	go func() { _ = s.grpc.Serve(listener) }()
 	t.Cleanup(s.grpc.Stop)
 	return s
