@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"time"
 
+	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
@@ -68,7 +69,7 @@ func (s *Service) checkKey(ctx context.Context, b *backend, step func(string, fu
 		made, public, detail, err = s.makeCheckKey(ctx, b)
 		return detail, err
 	})
-	if !passed || made.backend == nil {
+	if !passed || len(made.places) == 0 {
 		return
 	}
 	hashing := cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA_SHA256}
@@ -83,11 +84,9 @@ func (s *Service) checkKey(ctx context.Context, b *backend, step func(string, fu
 	}
 	var signature []byte
 	passed = step("sign", func() (string, error) {
-		signer, err := open[provider.Signer](ctx, made, "sign")
-		if err != nil {
-			return "", err
-		}
-		signature, err = signer.Sign(ctx, m, digest)
+		signature, err = use(ctx, s, made, "sign", func(ctx context.Context, _ *backend, key provider.Signer) ([]byte, error) {
+			return key.Sign(ctx, m, digest)
+		})
 		return m.Type.String(), err
 	})
 	if passed {
@@ -103,12 +102,12 @@ func (s *Service) checkKey(ctx context.Context, b *backend, step func(string, fu
 		step("destroy", func() (string, error) {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
 			defer cancel()
-			return "", destroyKey(ctx, made)
+			return "", destroyAt(ctx, made, made.places[0])
 		})
 	}
 }
 
-// makeCheckKey makes a key that becomes no object; a target without a backend if that is not possible without leaving
+// makeCheckKey makes a key that becomes no object; a target without a place if that is not possible without leaving
 // something behind.
 func (s *Service) makeCheckKey(ctx context.Context, b *backend) (key target, public cryptoki.Attributes, detail string, err error) {
 	if _, ok := b.Provider.(provider.Destroyer); b.capabilities.Keeps && !ok {
@@ -148,6 +147,7 @@ func (s *Service) makeCheckKey(ctx context.Context, b *backend) (key target, pub
 	}
 	public, private = object.Complete(request.Public, request.Private, generated.Public)
 	key.UID, key.Token, key.Attributes = request.Identity.UID, request.Identity.Token, private
-	key.Provider, key.Ref, key.backend, key.session = b.name, generated.Ref, b, request.Identity.Session
+	key.session = request.Identity.Session
+	key.places = []place{{b, keystore.KeyReference{Provider: b.name, Ref: generated.Ref}}}
 	return key, public, order.mechanism.String(), nil
 }

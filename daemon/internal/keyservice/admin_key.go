@@ -165,11 +165,7 @@ func (s *Service) DeleteKey(ctx context.Context, call Call, key string) (keys []
 		}
 	}
 	for _, o := range doomed {
-		b, err := s.backendOf(o)
-		if err != nil {
-			return nil, err
-		}
-		if err := destroyKey(ctx, target{Object: o, backend: b}); err != nil {
+		if err := s.destroyKey(ctx, o); err != nil {
 			return nil, err
 		}
 	}

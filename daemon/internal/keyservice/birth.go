@@ -101,7 +101,7 @@ func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, dr
 	return result, nil
 }
 
-// prepare makes the key and completes the objects. key is what the provider has made; its backend is nil if nothing.
+// prepare makes the key and completes the objects. key is what the provider has made; it has no place if nothing.
 func (s *Service) prepare(ctx context.Context, a access, make maker, drafts []draft) (objects []keystore.Object, key target, err error) {
 	var generated cryptoki.Attributes
 	for _, d := range drafts {
@@ -120,7 +120,7 @@ func (s *Service) prepare(ctx context.Context, a access, make maker, drafts []dr
 		objects = append(objects, o)
 	}
 	complete(objects, generated)
-	if key.backend != nil && key.backend.capabilities.OneUse {
+	if len(key.places) > 0 && key.places[0].capabilities.OneUse {
 		pair(objects, key.Attributes)
 	}
 	for i := range objects {
@@ -152,7 +152,7 @@ func (s *Service) makeKey(ctx context.Context, a access, o *keystore.Object, mak
 	for _, granted := range generated.Private {
 		o.Attributes.Set(granted)
 	}
-	*key = target{Object: *o, session: session, backend: b}
+	*key = target{Object: *o, session: session, places: []place{{b, keystore.KeyReference{Provider: b.name, Ref: o.Ref}}}}
 	return generated.Public, nil
 }
 
@@ -263,23 +263,23 @@ func (s *Service) remember(ctx context.Context, a access, k born) (o keystore.Ob
 // orphaned destroys a new key again whose object the store has refused. A provider that does not keep keys has none.
 // It looks first whether the object is there after all: an error may hide a commit that took place.
 func (s *Service) orphaned(ctx context.Context, key target, cause error) {
-	if key.backend == nil || key.session {
-		return
-	}
-	destroyer, ok := key.backend.Provider.(provider.Destroyer)
-	if !ok || !key.backend.capabilities.Keeps {
+	if key.session || !slices.ContainsFunc(key.places, func(p place) bool { return p.capabilities.Keeps }) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
 	defer cancel()
 	_, err := s.store.ObjectByUID(ctx, key.UID)
-	if fault.Is(err, fault.ObjectHandleInvalid) {
-		err = destroyer.Destroy(ctx, key.reference())
-	} else if err == nil {
+	if err == nil {
 		return
 	}
-	if err != nil {
-		s.log.Error("a key was left behind in the provider; destroy it there, or adopt it", "provider", key.backend.name,
-			"uid", key.UID, "token", key.Token, "cause", cause, "error", err)
+	gone := fault.Is(err, fault.ObjectHandleInvalid)
+	for _, p := range key.places {
+		if gone {
+			err = destroyAt(ctx, key, p)
+		}
+		if err != nil {
+			s.log.Error("a key was left behind in the provider; destroy it there, or adopt it", "provider", p.name,
+				"uid", key.UID, "token", key.Token, "cause", cause, "error", err)
+		}
 	}
 }

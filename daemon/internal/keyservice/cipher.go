@@ -32,22 +32,24 @@ func (s *Service) Encrypt(ctx context.Context, call Call, key KeyRef, m cryptoki
 	if len(data) > mechanism.MaxInput(m, cryptoki.CKF_ENCRYPT, t.Attributes) {
 		return nil, Reply{}, cryptoki.CKR_DATA_LEN_RANGE
 	}
-	if t.backend == nil {
+	if len(t.places) == 0 {
 		ciphertext, err = encryptPublic(t, m, data)
 		return ciphertext, a.reply, err
 	}
-	encrypter, err := open[provider.Encrypter](ctx, t, "encrypt")
+	if err := checkParts(m, cryptoki.CKF_ENCRYPT, len(data), more); err != nil {
+		return nil, Reply{}, err
+	}
+	raw := unpadded(m, cryptoki.CKF_ENCRYPT, more)
+	t, err = s.able(ctx, t, task{what: "encrypt", use: cryptoki.CKF_ENCRYPT, asked: m.Type, raw: raw, length: len(data)})
 	if err != nil {
 		return nil, Reply{}, err
 	}
-	raw, err := s.cipher(ctx, t, m, cryptoki.CKF_ENCRYPT, len(data), more)
-	if err != nil {
-		return nil, Reply{}, err
-	}
-	if m.Type == cryptoki.CKM_AES_CBC_PAD && !more && raw.Type != m.Type {
-		data = pad(data)
-	}
-	ciphertext, err = encrypter.Encrypt(ctx, raw, data)
+	ciphertext, err = use(ctx, s, t, "encrypt", func(ctx context.Context, b *backend, key provider.Encrypter) ([]byte, error) {
+		if raw := raw(b); raw.Type != m.Type && !more {
+			return key.Encrypt(ctx, raw, pad(data))
+		}
+		return key.Encrypt(ctx, raw(b), data)
+	})
 	return ciphertext, a.reply, err
 }
 
@@ -71,55 +73,59 @@ func (s *Service) Decrypt(ctx context.Context, call Call, key KeyRef, m cryptoki
 	if len(data) > mechanism.MaxInput(m, cryptoki.CKF_DECRYPT, t.Attributes) {
 		return nil, Reply{}, cryptoki.CKR_ENCRYPTED_DATA_LEN_RANGE
 	}
-	decrypter, err := open[provider.Decrypter](ctx, t, "decrypt")
-	if err != nil {
+	if err := checkParts(m, cryptoki.CKF_DECRYPT, len(data), more); err != nil {
 		return nil, Reply{}, err
 	}
-	raw, err := s.cipher(ctx, t, m, cryptoki.CKF_DECRYPT, len(data), more)
+	raw := unpadded(m, cryptoki.CKF_DECRYPT, more)
+	t, err = s.able(ctx, t, task{what: "decrypt", use: cryptoki.CKF_DECRYPT, asked: m.Type, raw: raw, length: len(data)})
 	if err != nil {
 		return nil, Reply{}, err
 	}
 	if err := s.confirm(ctx, a, t, m, data); err != nil {
 		return nil, Reply{}, err
 	}
-	if plaintext, err = decrypter.Decrypt(ctx, raw, data); err != nil {
-		return nil, Reply{}, err
-	}
-	if m.Type == cryptoki.CKM_AES_CBC_PAD && !more && raw.Type != m.Type {
-		plaintext, err = unpad(plaintext)
-	}
+	plaintext, err = use(ctx, s, t, "decrypt", func(ctx context.Context, b *backend, key provider.Decrypter) ([]byte, error) {
+		plaintext, err := key.Decrypt(ctx, raw(b), data)
+		if err == nil && raw(b).Type != m.Type && !more {
+			return unpad(plaintext)
+		}
+		return plaintext, err
+	})
 	return plaintext, a.reply, err
 }
 
-// cipher returns the mechanism that the provider gets: CKM_AES_CBC for the inner blocks of a CKM_AES_CBC_PAD message,
-// and for all of it where the provider does not pad.
-func (s *Service) cipher(ctx context.Context, t target, m cryptoki.Mechanism, use cryptoki.Flags, length int, more bool) (cryptoki.Mechanism, error) {
-	if err := t.backend.takes(length); err != nil {
-		return m, err
-	}
+// checkParts refuses a part of a message that is not whole blocks, or whose mechanism does not take parts.
+func checkParts(m cryptoki.Mechanism, use cryptoki.Flags, length int, more bool) error {
 	if more {
 		switch m.Type {
 		case cryptoki.CKM_AES_CBC, cryptoki.CKM_AES_CBC_PAD, cryptoki.CKM_AES_CTR, cryptoki.CKM_AES_ECB:
 		default:
-			return m, fault.New(fault.ArgumentsBad, "%v takes a message as a whole; send it in one call", m.Type)
+			return fault.New(fault.ArgumentsBad, "%v takes a message as a whole; send it in one call", m.Type)
 		}
 		if length%aes.BlockSize != 0 {
 			kind := fault.DataLenRange
 			if use == cryptoki.CKF_DECRYPT {
 				kind = fault.EncryptedDataLenRange
 			}
-			return m, fault.New(kind, "a part of a message must be whole blocks of %d bytes, not %d bytes; keep the rest for the next part", aes.BlockSize, length)
+			return fault.New(kind, "a part of a message must be whole blocks of %d bytes, not %d bytes; keep the rest for the next part", aes.BlockSize, length)
 		}
 	}
-	if m.Type == cryptoki.CKM_AES_CBC_PAD {
-		if use == cryptoki.CKF_DECRYPT && !more && (length == 0 || length%aes.BlockSize != 0) {
-			return m, cryptoki.CKR_ENCRYPTED_DATA_LEN_RANGE
-		}
-		if more || !t.backend.capabilities.Can(m.Type, use) {
-			m.Type = cryptoki.CKM_AES_CBC
-		}
+	if m.Type == cryptoki.CKM_AES_CBC_PAD && use == cryptoki.CKF_DECRYPT && !more && (length == 0 || length%aes.BlockSize != 0) {
+		return cryptoki.CKR_ENCRYPTED_DATA_LEN_RANGE
 	}
-	return m, s.canUse(ctx, t, m, use)
+	return nil
+}
+
+// unpadded returns the mechanism that a provider gets: CKM_AES_CBC for the inner blocks of a CKM_AES_CBC_PAD message,
+// and for all of it where the provider does not pad.
+func unpadded(m cryptoki.Mechanism, use cryptoki.Flags, more bool) func(*backend) cryptoki.Mechanism {
+	return func(b *backend) cryptoki.Mechanism {
+		raw := m
+		if m.Type == cryptoki.CKM_AES_CBC_PAD && (more || !b.capabilities.Can(m.Type, use)) {
+			raw.Type = cryptoki.CKM_AES_CBC
+		}
+		return raw
+	}
 }
 
 // pad adds the padding of PKCS#7.

@@ -2,6 +2,7 @@ package keyservice
 
 import (
 	"context"
+	"slices"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/policy"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
@@ -54,9 +55,14 @@ func (s *Service) CopyObject(ctx context.Context, call Call, source KeyRef, temp
 
 // copySecret fetches the value behind an object. A provider that keeps its keys gives out only what may be read.
 func (s *Service) copySecret(ctx context.Context, t target) (cryptoki.Attributes, error) {
-	if t.backend != nil && t.backend.capabilities.Keeps && !readable(t.Attributes) {
-		s.log.Warn("a provider that keeps its keys cannot copy one that may not leave it", "provider", t.backend.name, "object", t.UID)
+	if readable(t.Attributes) || len(t.places) == 0 {
+		return s.export(ctx, t)
+	}
+	kept := t.places[0].name
+	t.places = slices.DeleteFunc(slices.Clone(t.places), func(p place) bool { return p.capabilities.Keeps })
+	if len(t.places) == 0 {
+		s.log.Warn("a provider that keeps its keys cannot copy one that may not leave it", "provider", kept, "object", t.UID)
 		return nil, fault.New(fault.ActionProhibited, "the key never leaves its provider, so it cannot be copied; use the key itself, or generate another")
 	}
-	return export(ctx, t)
+	return s.export(ctx, t)
 }

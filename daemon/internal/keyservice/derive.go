@@ -34,18 +34,17 @@ func (s *Service) DeriveKey(ctx context.Context, call Call, m cryptoki.Mechanism
 	if err := a.mayTouch(attributes); err != nil {
 		return Object{}, Reply{}, err
 	}
-	deriver, err := open[provider.Deriver](ctx, t, "derive")
+	t, err = s.able(ctx, t, task{what: "derive", use: cryptoki.CKF_DERIVE, asked: m.Type, raw: same(m)})
 	if err != nil {
-		return Object{}, Reply{}, err
-	}
-	if err := s.canUse(ctx, t, m, cryptoki.CKF_DERIVE); err != nil {
 		return Object{}, Reply{}, err
 	}
 	length, _ := attributes.Ulong(cryptoki.CKA_VALUE_LEN)
 	if length > maxDerived {
 		return Object{}, Reply{}, cryptoki.CKR_KEY_SIZE_RANGE
 	}
-	value, err := deriver.Derive(ctx, m, int(length))
+	value, err := use(ctx, s, t, "derive", func(ctx context.Context, _ *backend, key provider.Deriver) ([]byte, error) {
+		return key.Derive(ctx, m, int(length))
+	})
 	if err != nil {
 		return Object{}, Reply{}, err
 	}

@@ -22,11 +22,18 @@ func (s *Service) importing(attributes, secret cryptoki.Attributes) maker {
 
 // export reveals a key's secret values to this package, which brings them into another provider or hands them to who
 // may read them. The caller wipes them.
-func export(ctx context.Context, t target) (cryptoki.Attributes, error) {
-	if t.backend == nil {
-		return nil, nil
+func (s *Service) export(ctx context.Context, t target) (secret cryptoki.Attributes, err error) {
+	for _, p := range t.places {
+		// One of them may be able to where the others are not.
+		if secret, err = s.exportFrom(ctx, t, p); err == nil {
+			return secret, nil
+		}
 	}
-	key, err := t.backend.Key(ctx, t.reference())
+	return nil, err
+}
+
+func (s *Service) exportFrom(ctx context.Context, t target, p place) (cryptoki.Attributes, error) {
+	key, err := s.key(ctx, p.backend, t.reference(p))
 	if err != nil {
 		return nil, err
 	}

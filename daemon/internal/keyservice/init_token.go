@@ -164,11 +164,7 @@ func (s *Service) destroyKeys(ctx context.Context, token string) (map[uint64]boo
 		return nil, err
 	}
 	for _, o := range objects {
-		b, err := s.backendOf(o)
-		if err != nil {
-			return nil, err
-		}
-		if err := destroyKey(ctx, target{Object: o, backend: b}); err != nil {
+		if err := s.destroyKey(ctx, o); err != nil {
 			return nil, err
 		}
 		destroyed[o.ID] = true
@@ -179,8 +175,8 @@ func (s *Service) destroyKeys(ctx context.Context, token string) (map[uint64]boo
 // destroyLate destroys keys whose objects are gone already.
 func (s *Service) destroyLate(ctx context.Context, objects []keystore.Object) {
 	for _, o := range objects {
-		if b, err := s.backendOf(o); err == nil {
-			s.orphaned(ctx, target{Object: o, backend: b}, nil)
+		if places, err := s.places(o); err == nil {
+			s.orphaned(ctx, target{Object: o, places: places}, nil)
 		}
 	}
 }

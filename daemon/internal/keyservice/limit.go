@@ -9,12 +9,6 @@ import (
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
-// canUse refuses what a key's provider does not do.
-func (s *Service) canUse(ctx context.Context, t target, m cryptoki.Mechanism, use cryptoki.Flags) error {
-	keyType, _ := t.Attributes.KeyType()
-	return s.limit(ctx, t.backend, m, t.backend.capabilities.CheckUse(m, use, keyType))
-}
-
 // canGenerate refuses a new key that a provider does not make.
 func (s *Service) canGenerate(ctx context.Context, b *backend, request provider.GenerateRequest) error {
 	return s.limit(ctx, b, request.Mechanism, b.capabilities.CheckGenerate(request))

@@ -49,10 +49,10 @@ func (s *Service) GetSecretValue(ctx context.Context, call Call, key KeyRef) (se
 	if err != nil {
 		return nil, Reply{}, err
 	}
-	if t.backend != nil && !readable(t.Attributes) {
+	if len(t.places) > 0 && !readable(t.Attributes) {
 		return nil, Reply{}, fault.New(fault.AttributeSensitive, "the key is sensitive or not extractable; its value never leaves")
 	}
-	secret, err = export(ctx, t)
+	secret, err = s.export(ctx, t)
 	return secret, a.reply, err
 }
 
@@ -157,7 +157,7 @@ func (s *Service) DestroyObject(ctx context.Context, call Call, id uint64) (repl
 	}
 	// The provider first: when this call answers, the key is gone. If the store fails then, a second call ends it,
 	// because to destroy what is gone is no error.
-	if err := destroyKey(ctx, t); err != nil {
+	if err := s.destroyKey(ctx, t.Object); err != nil {
 		return Reply{}, err
 	}
 	_, err = s.change(ctx, call, r, &revision, func(tx *keystore.Tx) error {
@@ -171,17 +171,33 @@ func (s *Service) DestroyObject(ctx context.Context, call Call, id uint64) (repl
 	return a.reply, err
 }
 
-// destroyKey destroys the key behind an object in a provider that keeps keys.
-func destroyKey(ctx context.Context, t target) error {
-	if t.backend == nil {
-		return nil
+// destroyKey destroys the key behind an object wherever it is kept. A place that cannot is found out before any other
+// place has lost its key.
+func (s *Service) destroyKey(ctx context.Context, o keystore.Object) error {
+	places, err := s.places(o)
+	if err != nil {
+		return err
 	}
-	destroyer, ok := t.backend.Provider.(provider.Destroyer)
-	switch {
-	case ok:
-		return destroyer.Destroy(ctx, t.reference())
-	case t.backend.capabilities.Keeps:
-		return fault.New(fault.ActionProhibited, "the token's provider cannot destroy keys; destroy the key where it is kept")
+	if o.Provider != covered && len(places) < len(o.References()) {
+		return fault.New(fault.FunctionFailed, "the key is also in a provider that is not configured on this daemon; configure it, or remove this reference of the key first")
+	}
+	for _, p := range places {
+		if _, ok := p.Provider.(provider.Destroyer); !ok && p.capabilities.Keeps {
+			return fault.New(fault.ActionProhibited, "provider %s cannot destroy keys; destroy the key where it is kept", p.name)
+		}
+	}
+	for _, p := range places {
+		if err := destroyAt(ctx, target{Object: o}, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// destroyAt destroys the key at one place, where the provider keeps keys.
+func destroyAt(ctx context.Context, t target, p place) error {
+	if destroyer, ok := p.Provider.(provider.Destroyer); ok {
+		return destroyer.Destroy(ctx, t.reference(p))
 	}
 	return nil
 }

@@ -98,11 +98,11 @@ func (s *Service) sessionObject(ctx context.Context, a access, o keystore.Object
 	if !readable(o.Attributes) {
 		return handed, nil
 	}
-	b, err := s.backend(Software)
+	places, err := s.places(o)
 	if err != nil {
 		return Object{}, err
 	}
-	handed.Secret, err = export(ctx, target{Object: o, session: true, backend: b})
+	handed.Secret, err = s.export(ctx, target{Object: o, session: true, places: places})
 	return handed, err
 }
 

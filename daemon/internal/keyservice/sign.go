@@ -31,12 +31,13 @@ func (s *Service) Sign(ctx context.Context, call Call, key KeyRef, m cryptoki.Me
 	if err := t.permit(m, cryptoki.CKF_SIGN); err != nil {
 		return nil, Reply{}, err
 	}
-	// What does the provider get to sign?
-	signer, err := open[provider.Signer](ctx, t, "sign")
+	// What does a provider get to sign?
+	raw, input, err := signInput(t, m, data, hashed)
 	if err != nil {
 		return nil, Reply{}, err
 	}
-	raw, input, err := s.signInput(ctx, t, m, data, hashed)
+	// Which of the places where the key is can do it?
+	t, err = s.able(ctx, t, task{what: "sign", use: cryptoki.CKF_SIGN, asked: m.Type, raw: same(raw), length: len(input)})
 	if err != nil {
 		return nil, Reply{}, err
 	}
@@ -44,13 +45,16 @@ func (s *Service) Sign(ctx context.Context, call Call, key KeyRef, m cryptoki.Me
 	if err := s.confirm(ctx, a, t, m, data); err != nil {
 		return nil, Reply{}, err
 	}
-	signature, err = signer.Sign(ctx, raw, input)
+	// Where the token's policy says, or at the next place where a provider fails.
+	signature, err = use(ctx, s, t, "sign", func(ctx context.Context, _ *backend, key provider.Signer) ([]byte, error) {
+		return key.Sign(ctx, raw, input)
+	})
 	return signature, a.reply, err
 }
 
 // signInput turns a mechanism that an application knows into one that a provider does: what hashes is hashed here and
 // reduced.
-func (s *Service) signInput(ctx context.Context, t target, m cryptoki.Mechanism, data []byte, hashed bool) (raw cryptoki.Mechanism, input []byte, err error) {
+func signInput(t target, m cryptoki.Mechanism, data []byte, hashed bool) (raw cryptoki.Mechanism, input []byte, err error) {
 	info, ok := mechanism.Lookup(m.Type)
 	switch limit := mechanism.MaxInput(m, cryptoki.CKF_SIGN, t.Attributes); {
 	case !ok:
@@ -69,10 +73,7 @@ func (s *Service) signInput(ctx context.Context, t target, m cryptoki.Mechanism,
 			return m, nil, err
 		}
 	}
-	if err := s.canUse(ctx, t, raw, cryptoki.CKF_SIGN); err != nil {
-		return m, nil, err
-	}
-	return raw, input, t.backend.signs(len(input))
+	return raw, input, nil
 }
 
 func sum(h crypto.Hash, data []byte) []byte {

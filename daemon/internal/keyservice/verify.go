@@ -28,18 +28,20 @@ func (s *Service) Verify(ctx context.Context, call Call, key KeyRef, m cryptoki.
 	if err := t.permit(m, cryptoki.CKF_VERIFY); err != nil {
 		return Reply{}, err
 	}
-	if t.backend == nil {
+	if len(t.places) == 0 {
 		return a.reply, verifyPublic(t, m, data, signature)
 	}
-	signer, err := open[provider.Signer](ctx, t, "verify")
+	raw, input, err := signInput(t, m, data, false)
 	if err != nil {
 		return Reply{}, err
 	}
-	raw, input, err := s.signInput(ctx, t, m, data, false)
+	t, err = s.able(ctx, t, task{what: "verify", use: cryptoki.CKF_SIGN, asked: m.Type, raw: same(raw), length: len(input)})
 	if err != nil {
 		return Reply{}, err
 	}
-	right, err := signer.Sign(ctx, raw, input)
+	right, err := use(ctx, s, t, "verify", func(ctx context.Context, _ *backend, key provider.Signer) ([]byte, error) {
+		return key.Sign(ctx, raw, input)
+	})
 	if err != nil {
 		return Reply{}, err
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/anyhsm/anyhsm/internal/wire"
 )
 
-const selectObjects = `SELECT o.id, o.uid, t.uid, o.attributes, o.revision, o.created, COALESCE(k.provider, ''), k.ref
+const selectObjects = `SELECT o.id, o.uid, t.uid, o.attributes, o.revision, o.created, COALESCE(k.provider, ''), k.ref, k.mechanisms,
+	o.routing, EXISTS (SELECT 1 FROM key_references m WHERE m.object_id = o.id AND m.rank > 0)
 	FROM objects o JOIN tokens t ON t.id = o.token_id LEFT JOIN key_references k ON k.object_id = o.id AND k.rank = 0 `
 
 // longest is the longest value that is indexed as it is.
@@ -30,19 +31,31 @@ func searchable(value []byte, ok bool) any {
 }
 
 func (r *Reader) objects(ctx context.Context, where string, args ...any) ([]Object, error) {
-	return all(ctx, r, selectObjects+where, args, func(row *sql.Rows) (o Object, err error) {
-		var attributes sql.RawBytes
+	replicated := false
+	objects, err := all(ctx, r, selectObjects+where, args, func(row *sql.Rows) (o Object, err error) {
+		var attributes, mechanisms sql.RawBytes
 		var created int64
-		if err := row.Scan(&o.ID, &o.UID, &o.Token, &attributes, &o.Revision, &created, &o.Provider, &o.Ref); err != nil {
+		var more bool
+		if err := row.Scan(&o.ID, &o.UID, &o.Token, &attributes, &o.Revision, &created, &o.Provider, &o.Ref, &mechanisms, &o.Routing, &more); err != nil {
 			return o, err
 		}
-		o.Created = moment(created)
+		o.Created, o.Mechanisms = moment(created), parseMechanisms(mechanisms)
+		replicated = replicated || more
 		if o.Attributes, err = wire.UnmarshalAttributes(attributes); err != nil {
 			return o, fault.New(fault.StoreDamaged, "the attributes of object %d in the store %s are damaged: %w; restore the store from a backup",
 				o.ID, r.engine.name(), err)
 		}
 		return o, nil
 	})
+	if err != nil || !replicated {
+		return objects, err
+	}
+	// Few objects have more than one reference: the others cost no second query.
+	replicas, err := r.replicas(ctx, where, args)
+	for i := range objects {
+		objects[i].Replicas = replicas[objects[i].ID]
+	}
+	return objects, err
 }
 
 func (r *Reader) object(ctx context.Context, where string, args ...any) (Object, error) {
@@ -167,10 +180,15 @@ func (tx *Tx) CreateObject(o *Object) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, append(o.columns(), o.ID, o.UID, token, micro(o.Created))...); err != nil {
 		return err
 	}
-	return tx.putReference(o)
+	if o.Routing != "" {
+		if err := tx.exec(`UPDATE objects SET routing = ? WHERE id = ?`, o.Routing, o.ID); err != nil {
+			return err
+		}
+	}
+	return tx.insertReferences(o.ID, o.References())
 }
 
-// UpdateObject writes an object's attributes and key reference; it sets Revision and raises the token's.
+// UpdateObject writes an object's attributes and its key reference of rank 0; it sets Revision and raises the token's.
 func (tx *Tx) UpdateObject(o *Object) error {
 	if o.ID >= maxID {
 		return errNoObject
@@ -230,7 +248,7 @@ func (tx *Tx) putReference(o *Object) error {
 		return tx.exec(`DELETE FROM key_references WHERE object_id = ? AND rank = 0`, o.ID)
 	}
 	sum := sha256.Sum256(o.Ref)
-	return tx.exec(`INSERT INTO key_references (object_id, rank, provider, ref, ref_hash) VALUES (?, 0, ?, ?, ?)
-		ON CONFLICT (object_id, rank) DO UPDATE SET provider = excluded.provider, ref = excluded.ref, ref_hash = excluded.ref_hash`,
-		o.ID, o.Provider, present(o.Ref), sum[:])
+	return tx.exec(`INSERT INTO key_references (object_id, rank, provider, ref, ref_hash, mechanisms) VALUES (?, 0, ?, ?, ?, ?)
+		ON CONFLICT (object_id, rank) DO UPDATE SET provider = excluded.provider, ref = excluded.ref, ref_hash = excluded.ref_hash,
+		mechanisms = excluded.mechanisms`, o.ID, o.Provider, present(o.Ref), sum[:], formatMechanisms(o.Mechanisms))
 }

@@ -15,6 +15,9 @@ type Token struct {
 	UID string
 	// Label is what people call it, Serial what CK_TOKEN_INFO shows, Provider where new keys go.
 	Label, Serial, Provider string
+	// Routing is by which policy an object's key reference is chosen, and Rules say which provider gets a new key; both
+	// are empty for the default.
+	Routing, Rules string
 	// NoLogin means that the caller's identity is enough.
 	NoLogin bool
 	// SealedKey is the token's key under the root key.
@@ -36,7 +39,7 @@ type PIN struct {
 	Epoch uint64
 }
 
-// Object is a row of objects with its first key reference.
+// Object is a row of objects with its key references.
 type Object struct {
 	// ID is the handle. It is never given again.
 	ID uint64
@@ -44,9 +47,14 @@ type Object struct {
 	UID, Token string
 	// Attributes are the open ones; secret ones never come here.
 	Attributes cryptoki.Attributes
-	// Provider and Ref say where the key is; both empty for objects that are no private or secret keys.
-	Provider string
-	Ref      []byte
+	// Provider, Ref and Mechanisms are the key reference of rank 0; empty for objects that are no private or secret keys.
+	Provider   string
+	Ref        []byte
+	Mechanisms []cryptoki.MechanismType
+	// Replicas are the references from rank 1 on: the same key elsewhere.
+	Replicas []KeyReference
+	// Routing is by which policy one of several references is chosen; empty for the token's.
+	Routing string
 	// Revision is the token's revision at the object's last change.
 	Revision uint64
 	Created  time.Time
