@@ -1,6 +1,6 @@
 /* The C half of the module: what must work in a process that has forked, where this image's Go code must never run
  * again. front.c routes calls, process.c notices forks, copy.c loads the image anew, sockets.c knows the daemon's
- * connections.
+ * connections, signals.c keeps the host's signals its own.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -46,6 +46,9 @@ void anyhsm_settings_keep(const char *text);
 void anyhsm_copy_prepare(const void *address);
 /* Loads the image once more, as another one; NULL if that cannot be done. */
 const CK_FUNCTION_LIST_3_2 *anyhsm_copy_load(void);
+
+/* Blocks all signals while Go's runtime starts, which so never takes one of the host's. */
+void anyhsm_signals_block(void);
 
 /* What daemonclient reports of its connections, and the end of those in a child. */
 void anyhsm_socket_opened(int fd);

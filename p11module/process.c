@@ -121,4 +121,5 @@ __attribute__((constructor(101))) static void loaded(void)
 	dl_iterate_phdr(find_image, (void *)(uintptr_t)&loaded);
 	anyhsm_copy_prepare((const void *)(uintptr_t)&loaded);
 	pthread_atfork(NULL, NULL, in_child);
+	anyhsm_signals_block();
 }

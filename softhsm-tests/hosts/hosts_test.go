@@ -125,6 +125,9 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// TestMaster: a host that waits for signals as nginx's master does is woken by each.
+func TestMaster(t *testing.T) { run(t, alone(t), "master", daemontest.Module(t)) }
+
 func TestDefaultSignals(t *testing.T) { run(t, alone(t), "defaults", daemontest.Module(t)) }
 
 func TestHardship(t *testing.T) {
