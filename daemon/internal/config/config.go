@@ -39,7 +39,7 @@ type Listen struct {
 	// Advertise holds the names and addresses that clients dial, for the server's certificate.
 	Advertise []string `toml:"advertise"`
 	Metrics   string   `toml:"metrics"`
-	// Transport is what serves gRPC: "grpc-go" (also when empty), the reference, or "grpcwire", which is faster and young.
+	// Transport is what serves gRPC: "grpcwire" (also when empty), which is faster, or "grpc-go", the reference.
 	Transport string `toml:"transport,omitempty"`
 }
 

@@ -33,7 +33,7 @@ type Options struct {
 	Health func(ctx context.Context) error
 	// Grace is how long calls in flight may take once the server stops; 10 seconds if 0.
 	Grace time.Duration
-	// Transport is "grpcwire" for our server instead of grpc-go's.
+	// Transport is "grpc-go" for its server instead of ours.
 	Transport string
 	Logger    *slog.Logger
 }
@@ -86,7 +86,7 @@ func New(options Options) *Server {
 }
 
 func newTransport(options Options, c chain) transport {
-	if options.Transport == "grpcwire" {
+	if options.Transport != "grpc-go" {
 		grpcwire.AdmitThreads()
 		return grpcwire.NewServer(grpcwire.ServerOptions{
 			Credentials: authn.NewCredentials(options.TLS),

@@ -22,7 +22,7 @@ type Config struct {
 	Timeout time.Duration
 	// TLS is what tcp endpoints need.
 	TLS TLS
-	// Transport is what speaks to the daemon: "grpc-go" (also when empty), the reference, or "grpcwire", which is faster and young.
+	// Transport is what speaks to the daemon: "grpcwire" (also when empty), which is faster, or "grpc-go", the reference.
 	Transport string
 	// Log is where to log; nowhere unless told.
 	Log Log

@@ -61,7 +61,7 @@ type channel interface {
 func New(c config.Config, log *slog.Logger) (*Client, error) {
 	channels := make([]channel, len(c.Endpoints))
 	for i, endpoint := range c.Endpoints {
-		channels[i] = &lazy{endpoint: endpoint, tls: c.TLS, reference: c.Transport != "grpcwire"}
+		channels[i] = &lazy{endpoint: endpoint, tls: c.TLS, reference: c.Transport == "grpc-go"}
 	}
 	return over(channels, c.Timeout, log), nil
 }
