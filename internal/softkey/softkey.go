@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/x509"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
@@ -184,6 +185,26 @@ func (k *Key) PublicAttributes() cryptoki.Attributes {
 	}
 	attributes.Remove(cryptoki.CKA_KEY_TYPE)
 	return attributes
+}
+
+// PKCS8 returns a private key as PKCS#8, DER, what PrivateAttributes reads after crypto/x509's parser. The caller wipes it.
+func (k *Key) PKCS8() ([]byte, error) {
+	var private any
+	switch {
+	case k.rsaPrivate != nil:
+		private = k.rsaPrivate
+	case k.ecPrivate != nil:
+		private = k.ecPrivate
+	case k.edPrivate != nil:
+		private = k.edPrivate
+	default:
+		return nil, fault.New(fault.KeyTypeInconsistent, "only a private key has a PKCS#8 form; give one")
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, fault.New(fault.AttributeValueInvalid, "the private key has no PKCS#8 form: %w; check the key", err)
+	}
+	return der, nil
 }
 
 // check makes sure that parameter, use and key type go together, so that what follows cannot fail for those reasons.

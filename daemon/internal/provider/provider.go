@@ -4,14 +4,15 @@ package provider
 
 import (
 	"context"
+	"crypto/rsa"
 	"time"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 )
 
 // Provider holds key material and uses it. What every provider must do is here; what some can do is found by type
-// assertion: Importer, Destroyer, Lister, RandomSource and HealthChecker on the provider, Signer, Decrypter,
-// Encrypter, Deriver and Exporter on its keys.
+// assertion: Importer, WrappedImporter, Destroyer, Lister, RandomSource and HealthChecker on the provider, Signer,
+// Decrypter, Encrypter, Deriver, Exporter and Wrapper on its keys.
 //
 // Errors are *fault.Error with the kind whose CK_RV the application must get; anything else is an internal error.
 // All methods are safe for concurrent use and end when the context does.
@@ -106,6 +107,21 @@ type Exporter interface {
 // Importer is a provider that takes key material. The request's attributes hold the secret ones as well.
 type Importer interface {
 	Import(ctx context.Context, identity Identity, attributes cryptoki.Attributes) (Generated, error)
+}
+
+// Wrapper is a key that can leave its provider for another one. Whether an application may read the value is another
+// question, which Exporter answers.
+type Wrapper interface {
+	// Wrap returns the key's material, a private key as PKCS#8 and a secret key as its bytes, wrapped under an RSA key as
+	// CKM_RSA_AES_KEY_WRAP does it with SHA-256: keywrap.RSAAES. fault.KeyUnextractable if this key may not leave.
+	Wrap(ctx context.Context, under *rsa.PublicKey) ([]byte, error)
+}
+
+// WrappedImporter is an Importer whose service has an RSA key to wrap material under, so that nobody on the way sees it
+// in clear. The attributes are those of the object, without secret ones but with the public ones; like Import it makes
+// one key for an Identity, however often it is asked.
+type WrappedImporter interface {
+	ImportWrapped(ctx context.Context, identity Identity, attributes cryptoki.Attributes, material Wrapper) (Generated, error)
 }
 
 // Destroyer is a provider that keeps keys which must be destroyed there too. Destroying what is gone is no error.

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"strings"
 	"time"
 
@@ -31,23 +31,43 @@ var (
 // material is a key on its way into the service.
 type material struct {
 	algorithm algorithm
-	// value is the PKCS#8 form of a private key, or the bytes of a secret one.
-	value  []byte
-	public cryptoki.Attributes
+	public    cryptoki.Attributes
+	// value is the PKCS#8 form of a private key, or the bytes of a secret one; nil where another provider has it.
+	value keywrap.Value
+	// from wraps the value.
+	from provider.Wrapper
 }
 
 // Import puts key material into the key ring, wrapped under an import job's key. A repeated request finds the key that
 // is there.
 func (p *Provider) Import(ctx context.Context, identity provider.Identity, attributes cryptoki.Attributes) (provider.Generated, error) {
-	var none provider.Generated
 	if err := p.ready(ctx, "import a key"); err != nil {
-		return none, err
+		return provider.Generated{}, err
 	}
 	m, err := p.importable(attributes)
 	if err != nil {
-		return none, err
+		return provider.Generated{}, err
 	}
 	defer clear(m.value)
+	return p.bring(ctx, identity, attributes, m)
+}
+
+// ImportWrapped puts material into the key ring that another provider wraps under an import job's key.
+func (p *Provider) ImportWrapped(ctx context.Context, identity provider.Identity, attributes cryptoki.Attributes, from provider.Wrapper) (provider.Generated, error) {
+	if err := p.ready(ctx, "import a key"); err != nil {
+		return provider.Generated{}, err
+	}
+	m := material{from: from, public: attributes}
+	var err error
+	if m.algorithm, err = p.fitting(attributes); err != nil {
+		return provider.Generated{}, err
+	}
+	return p.bring(ctx, identity, attributes, m)
+}
+
+// bring makes the key that the material becomes a version of.
+func (p *Provider) bring(ctx context.Context, identity provider.Identity, attributes cryptoki.Attributes, m material) (provider.Generated, error) {
+	var none provider.Generated
 	name, fresh, err := p.create(ctx, identity, m.algorithm, attributes, true)
 	if err != nil {
 		return none, err
@@ -71,48 +91,67 @@ func (p *Provider) Import(ctx context.Context, identity provider.Identity, attri
 	return provider.Generated{Ref: []byte(version), Public: public, Private: m.algorithm.granted(attributes, false)}, nil
 }
 
-// importable says what a key to import becomes.
+// importable reads a key to import and says what it becomes.
 func (p *Provider) importable(attributes cryptoki.Attributes) (m material, err error) {
 	class, _ := attributes.Class()
-	keyType, _ := attributes.KeyType()
 	if class != cryptoki.CKO_PRIVATE_KEY && class != cryptoki.CKO_SECRET_KEY {
 		return m, fault.New(fault.TemplateInconsistent, "only private and secret keys can be imported, not %s", class)
 	}
-	value, err := softkey.FromAttributes(attributes)
+	key, err := softkey.FromAttributes(attributes)
 	if err != nil {
 		return m, err
 	}
-	defer value.Wipe()
-	var fits func(algorithm) bool
-	switch class {
-	case cryptoki.CKO_SECRET_KEY:
+	defer key.Wipe()
+	open := attributes.Clone()
+	if class == cryptoki.CKO_SECRET_KEY {
 		m.value = bytes.Clone(attributes.Bytes(cryptoki.CKA_VALUE))
-		size := uint64(len(m.value))
+		open.Set(cryptoki.Ulong(cryptoki.CKA_VALUE_LEN, uint64(len(m.value))))
+	} else {
+		m.public = key.PublicAttributes()
+		for _, a := range m.public {
+			open.Set(a)
+		}
+		if m.value, err = key.PKCS8(); err != nil {
+			return m, err
+		}
+	}
+	m.algorithm, err = p.fitting(open)
+	return m, err
+}
+
+// fitting returns the algorithm for a key that its object's open attributes describe.
+func (p *Provider) fitting(attributes cryptoki.Attributes) (algorithm, error) {
+	class, _ := attributes.Class()
+	keyType, _ := attributes.KeyType()
+	var fits func(algorithm) bool
+	switch {
+	case class == cryptoki.CKO_SECRET_KEY:
+		size, _ := attributes.Ulong(cryptoki.CKA_VALUE_LEN)
 		if plain(keyType) == cryptoki.CKK_GENERIC_SECRET {
 			size *= 8
 		}
 		fits = func(a algorithm) bool { return a.keyType == plain(keyType) && a.size == size }
+	case keyType == cryptoki.CKK_RSA:
+		if e := new(big.Int).SetBytes(attributes.Bytes(cryptoki.CKA_PUBLIC_EXPONENT)); !e.IsInt64() || e.Int64() != 65537 {
+			return algorithm{}, fault.New(fault.AttributeValueInvalid, "Google Cloud KMS takes RSA keys only with the public exponent 65537, not %s", e)
+		}
+		bits := 8 * uint64(len(attributes.Bytes(cryptoki.CKA_MODULUS)))
+		fits = func(a algorithm) bool { return a.keyType == keyType && a.size == bits }
 	default:
-		m.public = value.PublicAttributes()
-		if m.value, err = pkcs8(attributes); err != nil {
-			return m, err
-		}
-		bits, params := 8*uint64(len(m.public.Bytes(cryptoki.CKA_MODULUS))), m.public.Bytes(cryptoki.CKA_EC_PARAMS)
-		fits = func(a algorithm) bool {
-			if a.curve != nil {
-				return bytes.Equal(a.curve.Params, params)
-			}
-			return a.keyType == keyType && a.size == bits
-		}
+		params := attributes.Bytes(cryptoki.CKA_EC_PARAMS)
+		fits = func(a algorithm) bool { return a.curve != nil && bytes.Equal(a.curve.Params, params) }
 	}
-	m.algorithm, err = choose(fits, attributes, p.config.RSASigning == SignPSS)
-	return m, err
+	return choose(fits, attributes, p.config.RSASigning == SignPSS)
 }
 
 // place imports the material as a version of a key, unless an earlier attempt has.
 func (p *Provider) place(ctx context.Context, name string, fresh bool, m material) (string, error) {
+	from := m.from
 	// The flight may outlive this call, whose own copy is wiped when it ends.
 	value := bytes.Clone(m.value)
+	if from == nil {
+		from = keywrap.Value(value)
+	}
 	answer := p.imports.DoChan(name, func() (any, error) {
 		// An attempt whose caller has gone must not leave the next one in doubt.
 		working, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.config.CallTimeout)
@@ -134,7 +173,7 @@ func (p *Provider) place(ctx context.Context, name string, fresh bool, m materia
 		if err != nil {
 			return "", err
 		}
-		wrapped, err := wrapFor(job, value)
+		wrapped, err := wrapFor(working, job, from)
 		if err != nil {
 			return "", err
 		}
@@ -166,7 +205,7 @@ func (p *Provider) place(ctx context.Context, name string, fresh bool, m materia
 }
 
 // wrapFor is what RSA_OAEP_3072_SHA256_AES_256 wants: CKM_RSA_AES_KEY_WRAP in PKCS#11's words.
-func wrapFor(job *kmspb.ImportJob, value []byte) ([]byte, error) {
+func wrapFor(ctx context.Context, job *kmspb.ImportJob, from provider.Wrapper) ([]byte, error) {
 	block, _ := pem.Decode([]byte(job.GetPublicKey().GetPem()))
 	if block == nil {
 		return nil, fault.New(fault.DeviceError, "the import job %s has no public key in PEM; look at the endpoint", job.GetName())
@@ -179,7 +218,7 @@ func wrapFor(job *kmspb.ImportJob, value []byte) ([]byte, error) {
 	if !ok || public.N.BitLen() < 3072 {
 		return nil, fault.New(fault.DeviceError, "the public key of the import job %s is no RSA key of 3072 bits; look at the endpoint", job.GetName())
 	}
-	return keywrap.RSAAES(public, sha256.New(), value)
+	return from.Wrap(ctx, public)
 }
 
 // importJob returns a job that takes keys. Jobs live three days and cannot be deleted, so there is one a day.

@@ -22,6 +22,7 @@ var (
 	_ provider.Encrypter = (*key)(nil)
 	_ provider.Deriver   = (*key)(nil)
 	_ provider.Exporter  = (*key)(nil)
+	_ provider.Wrapper   = (*key)(nil)
 )
 
 // Key finds a key in the token.

@@ -3,9 +3,11 @@
 package keywrap
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
@@ -29,6 +31,28 @@ func RSAAES(wrapping *rsa.PublicKey, h hash.Hash, value []byte) ([]byte, error) 
 		return nil, err
 	}
 	return append(head, tail...), nil
+}
+
+// UnwrapRSAAES gives back what RSAAES was given.
+func UnwrapRSAAES(wrapping *rsa.PrivateKey, h hash.Hash, wrapped []byte) ([]byte, error) {
+	size := wrapping.Size()
+	if len(wrapped) <= size {
+		return nil, errUnwrap
+	}
+	key, err := rsa.DecryptOAEP(h, nil, wrapping, wrapped[:size], nil)
+	if err != nil || len(key) != 32 {
+		return nil, errUnwrap
+	}
+	defer clear(key)
+	return Unwrap(key, wrapped[size:])
+}
+
+// Value is key material in memory: PKCS#8, or the bytes of a secret key. It is a provider.Wrapper.
+type Value []byte
+
+// Wrap wraps the material.
+func (v Value) Wrap(_ context.Context, under *rsa.PublicKey) ([]byte, error) {
+	return RSAAES(under, sha256.New(), v)
 }
 
 // magic begins the initial value; the length of the value follows.

@@ -76,6 +76,33 @@ func TestRSAAES(t *testing.T) {
 	}
 }
 
+func TestUnwrapRSAAES(t *testing.T) {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := keywrap.Value("the value of a key")
+	wrapped, err := value.Wrap(t.Context(), &private.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := keywrap.UnwrapRSAAES(private, sha256.New(), wrapped); err != nil || !bytes.Equal(back, value) {
+		t.Errorf("%q, %v", back, err)
+	}
+	for _, i := range []int{0, 255, 256, len(wrapped) - 1} {
+		damaged := bytes.Clone(wrapped)
+		damaged[i] ^= 1
+		if _, err := keywrap.UnwrapRSAAES(private, sha256.New(), damaged); err == nil {
+			t.Errorf("a flipped bit in byte %d went unnoticed", i)
+		}
+	}
+	for _, length := range []int{0, 255, 256, 271} {
+		if _, err := keywrap.UnwrapRSAAES(private, sha256.New(), wrapped[:length]); err == nil {
+			t.Errorf("the first %d bytes unwrapped", length)
+		}
+	}
+}
+
 func FuzzUnwrap(f *testing.F) {
 	key := bytes.Repeat([]byte{7}, 16)
 	good, _ := keywrap.Wrap(key, []byte("seed corpus"))

@@ -38,6 +38,8 @@ func Run(t *testing.T, subject Subject) {
 	t.Run("parameters", s.testParameters)
 	t.Run("import", s.testImport)
 	t.Run("export", s.testExport)
+	t.Run("leave", s.testLeave)
+	t.Run("arrive", s.testArrive)
 	t.Run("idempotent generate", s.testIdempotent)
 	t.Run("session keys", s.testSession)
 	t.Run("references", s.testReferences)

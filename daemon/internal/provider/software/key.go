@@ -1,9 +1,12 @@
 package software
 
 import (
+	"bytes"
 	"context"
+	"crypto/rsa"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/daemon/internal/provider/keywrap"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/softkey"
 )
@@ -21,6 +24,7 @@ var (
 	_ provider.Encrypter = (*key)(nil)
 	_ provider.Deriver   = (*key)(nil)
 	_ provider.Exporter  = (*key)(nil)
+	_ provider.Wrapper   = (*key)(nil)
 )
 
 // Reference returns what the key was found by.
@@ -96,4 +100,26 @@ func (k *key) Export(ctx context.Context) (cryptoki.Attributes, error) {
 		return nil, err
 	}
 	return pick(attributes, secretTypes...), nil
+}
+
+// Wrap gives the key's material to another provider. Who may ask for that is keyservice's to say.
+func (k *key) Wrap(ctx context.Context, under *rsa.PublicKey) ([]byte, error) {
+	attributes, err := k.provider.open(ctx, k.reference)
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(attributes)
+	material := keywrap.Value(bytes.Clone(attributes.Bytes(cryptoki.CKA_VALUE)))
+	if class, _ := attributes.Class(); class == cryptoki.CKO_PRIVATE_KEY {
+		parsed, err := softkey.FromAttributes(attributes)
+		if err != nil {
+			return nil, err
+		}
+		defer parsed.Wipe()
+		if material, err = parsed.PKCS8(); err != nil {
+			return nil, err
+		}
+	}
+	defer clear(material)
+	return material.Wrap(ctx, under)
 }
