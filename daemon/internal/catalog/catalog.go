@@ -4,6 +4,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -42,19 +43,35 @@ func Check(c config.Config) error {
 	return nil
 }
 
-// Open makes all providers of a configuration, by name. After an error none is open.
+// Open begins to open all providers of a configuration and waits a moment for them. One that is away by then, because
+// its library, its server or the credentials for its service are not there, is opened in the background and is a
+// provider.Pending. What is wrong with the configuration itself is an error, after which none is open.
 func Open(ctx context.Context, c config.Config, environment Environment) (map[string]provider.Provider, error) {
 	if err := Check(c); err != nil {
 		return nil, err
 	}
+	opening := make([]*late, len(c.Providers))
+	for i, p := range c.Providers {
+		opening[i] = open(ctx, p, environment)
+	}
+	wait, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
 	providers := map[string]provider.Provider{}
-	for _, p := range c.Providers {
-		opened, err := kinds[p.Kind](ctx, p, environment)
-		if err != nil {
-			Close(providers, environment.Logger)
-			return nil, fmt.Errorf("provider %q does not start: %w", p.Name, err)
+	var problems []error
+	for i, p := range c.Providers {
+		opened, err := opening[i].first(wait)
+		switch {
+		case err == nil:
+			providers[p.Name] = opened
+			continue
+		case misconfigured(err):
+			problems = append(problems, fmt.Errorf("provider %q does not start: %w", p.Name, err))
 		}
-		providers[p.Name] = opened
+		providers[p.Name] = opening[i]
+	}
+	if len(problems) > 0 {
+		Close(providers, environment.Logger)
+		return nil, errors.Join(problems...)
 	}
 	return providers, nil
 }

@@ -84,11 +84,19 @@ func (s *Service) adopter(ctx context.Context, call Call, adoption Adoption) (a 
 	return a, b, err
 }
 
+// openProvider returns a provider that an administrator names.
+func (s *Service) openProvider(name string) (*backend, error) {
+	if _, ok := s.providers[name]; !ok {
+		return nil, fault.New(fault.NotFound, "there is no provider %q; see anyhsm provider list", name)
+	}
+	return s.backend(name)
+}
+
 // lister returns a provider that can list what it holds.
 func (s *Service) lister(name string) (*backend, error) {
-	b, ok := s.providers[name]
-	if !ok {
-		return nil, fault.New(fault.NotFound, "there is no provider %q; see anyhsm provider list", name)
+	b, err := s.openProvider(name)
+	if err != nil {
+		return nil, err
 	}
 	if _, ok := b.Provider.(provider.Lister); !ok {
 		return nil, fault.New(fault.FunctionNotSupported, "provider %s keeps no keys of its own to list; its keys are those of the tokens", name)

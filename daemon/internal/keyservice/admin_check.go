@@ -26,9 +26,9 @@ func (s *Service) CheckProvider(ctx context.Context, call Call, name string) (re
 	if err := administrator(call); err != nil {
 		return nil, err
 	}
-	b, ok := s.providers[name]
-	if !ok {
-		return nil, fault.New(fault.NotFound, "there is no provider %q; see anyhsm provider list", name)
+	b, err := s.openProvider(name)
+	if err != nil {
+		return nil, err
 	}
 	step := func(name string, do func() (detail string, err error)) bool {
 		began := time.Now()

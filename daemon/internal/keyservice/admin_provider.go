@@ -19,7 +19,11 @@ func (s *Service) ListProviders(ctx context.Context, call Call) ([]ProviderSumma
 	}
 	var list []ProviderSummary
 	for _, name := range slices.Sorted(maps.Keys(s.providers)) {
-		b := s.providers[name]
+		b, err := s.backend(name)
+		if err != nil {
+			list = append(list, ProviderSummary{Name: name, Kind: s.providers[name].source.Capabilities().Kind, Detail: err.Error()})
+			continue
+		}
 		p := ProviderSummary{Name: name, Kind: b.capabilities.Kind, Healthy: true, Abilities: abilities(b)}
 		for _, m := range b.capabilities.Mechanisms {
 			p.Mechanisms = append(p.Mechanisms, Mechanism{Type: m.Type, MinSize: m.MinSize, MaxSize: m.MaxSize, Flags: m.Flags})

@@ -1,10 +1,41 @@
 package keyservice
 
 import (
+	"sync/atomic"
+
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
 )
+
+// instance is a configured provider, which may not be open yet.
+type instance struct {
+	name   string
+	source provider.Provider
+	opened atomic.Pointer[backend]
+}
+
+func newInstance(name string, source provider.Provider) *instance {
+	i := &instance{name: name, source: source}
+	if _, ok := source.(provider.Pending); !ok {
+		i.opened.Store(newBackend(name, source))
+	}
+	return i
+}
+
+// backend returns the provider with its table if it is open, and else why it is not.
+func (i *instance) backend() (*backend, error) {
+	if b := i.opened.Load(); b != nil {
+		return b, nil
+	}
+	opened, err := i.source.(provider.Pending).Opened()
+	if err != nil {
+		return nil, err
+	}
+	// Of two who come here at once one makes the backend that counts.
+	i.opened.CompareAndSwap(nil, newBackend(i.name, opened))
+	return i.opened.Load(), nil
+}
 
 // backend is a provider with its name and what was computed from its capabilities once.
 type backend struct {

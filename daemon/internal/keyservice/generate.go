@@ -71,7 +71,7 @@ func (s *Service) generateKeyPair(ctx context.Context, a *access, r *record, m c
 	if err != nil {
 		return Object{}, Object{}, err
 	}
-	if b := s.providers[a.token.Provider]; b != nil && b.capabilities.OneUse && guarded.Bool(cryptoki.CKA_TOKEN) {
+	if b, err := s.backend(a.token.Provider); err == nil && b.capabilities.OneUse && guarded.Bool(cryptoki.CKA_TOKEN) {
 		preferAsked(&guarded, private)
 	}
 	if err := a.mayTouch(open); err != nil {

@@ -55,7 +55,7 @@ type Service struct {
 	tickets   *ticket.Issuer
 	policy    *policy.Policy
 	audit     *audit.Log
-	providers map[string]*backend
+	providers map[string]*instance
 	config    Config
 	log       *slog.Logger
 	turns     turns
@@ -85,10 +85,10 @@ func New(config Config) (*Service, error) {
 	}
 	s := &Service{
 		store: config.Store, keyring: config.Keyring, tickets: config.Tickets, policy: config.Policy, audit: config.Audit,
-		providers: make(map[string]*backend, len(config.Providers)), config: config, log: config.Logger,
+		providers: make(map[string]*instance, len(config.Providers)), config: config, log: config.Logger,
 	}
 	for name, p := range config.Providers {
-		s.providers[name] = newBackend(name, p)
+		s.providers[name] = newInstance(name, p)
 	}
 	return s, nil
 }

@@ -16,7 +16,7 @@ type place struct {
 }
 
 // places returns where the key of an object is, in the order of the references; none for objects that are no private or
-// secret keys. A provider that is not configured here is left out: another daemon may have it.
+// secret keys. A provider that is not configured here, or not open, is left out: another daemon may have it.
 func (s *Service) places(o keystore.Object) (places []place, err error) {
 	if o.Provider == covered {
 		return nil, nil
@@ -35,10 +35,10 @@ func (s *Service) places(o keystore.Object) (places []place, err error) {
 	return places, err
 }
 
-// backend returns a provider by its name.
+// backend returns a provider by its name. One that is not open is a fault that says why.
 func (s *Service) backend(name string) (*backend, error) {
-	if b, ok := s.providers[name]; ok {
-		return b, nil
+	if i, ok := s.providers[name]; ok {
+		return i.backend()
 	}
 	return nil, fault.New(fault.FunctionFailed, "the provider %q is not configured on this daemon; add a [[provider]] with this name to its configuration", name)
 }

@@ -48,10 +48,10 @@ func (s *Service) ListSlots(ctx context.Context, call Call, moduleVersion string
 	return slots, nil
 }
 
-// tableOf returns the provider whose mechanisms a token shows. A token whose provider is not configured keeps its slot,
-// so that numbers stay the same, and shows no mechanisms.
+// tableOf returns the provider whose mechanisms a token shows. A token whose provider is not configured, or not open,
+// keeps its slot, so that numbers stay the same, and shows no mechanisms: the module asks again when it needs one.
 func (s *Service) tableOf(name string) *backend {
-	if b, ok := s.providers[name]; ok {
+	if b, err := s.backend(name); err == nil {
 		return b
 	}
 	return &backend{name: name}

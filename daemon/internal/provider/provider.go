@@ -28,6 +28,14 @@ type Provider interface {
 	Close() error
 }
 
+// Pending is a provider that may not be open yet: its library, its server or its credentials are not there. Its
+// Capabilities are known, and what else it can do by type assertion is found, when it is open.
+type Pending interface {
+	Provider
+	// Opened returns the provider itself once it is open, and before that why it is not.
+	Opened() (Provider, error)
+}
+
 // Identity names the object that a key is made for. Providers that keep keys use it as the name of the key and as the
 // idempotency token; software binds the sealed value to it.
 type Identity struct {

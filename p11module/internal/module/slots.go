@@ -171,17 +171,18 @@ func (m *Module) merge(s *anyhsmv1.Slot, mechanisms map[cryptoki.MechanismType]s
 		found.token = old.token
 		found.token.Update(found.facts)
 	} else {
-		found.token = session.NewToken(m.client, found.id, found.facts, m.slots.stale)
+		found.token = session.NewToken(m.client, found.id, found.facts, m.slots.stale, m.refresh)
 	}
 	return found
 }
 
-// slot finds a slot: CKR_SLOT_ID_INVALID. One that is known is not asked for again, unless something happened to it.
+// slot finds a slot: CKR_SLOT_ID_INVALID. One that is known is not asked for again, unless something happened to it, or
+// its provider was not there yet.
 func (m *Module) slot(id uint64) (*slot, error) {
 	m.slots.mu.Lock()
 	found, stale := m.slots.known[id], m.slots.asked.IsZero()
 	m.slots.mu.Unlock()
-	if found != nil && !stale {
+	if found != nil && !stale && len(found.facts.Mechanisms) > 0 {
 		return found, nil
 	}
 	m.refresh()

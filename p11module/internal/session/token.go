@@ -31,8 +31,8 @@ type Token struct {
 	client *daemonclient.Client
 	slot   uint64
 	facts  atomic.Pointer[Facts]
-	// changed tells the module that the token's flags or label may be others now.
-	changed func()
+	// changed tells the module that the token's flags or label may be others now, learn makes it ask for them.
+	changed, learn func()
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
@@ -48,8 +48,8 @@ type Token struct {
 }
 
 // NewToken makes the state of the token in a slot.
-func NewToken(client *daemonclient.Client, slot uint64, facts *Facts, changed func()) *Token {
-	t := &Token{client: client, slot: slot, changed: changed, sessions: map[*Session]struct{}{}, held: newIndex()}
+func NewToken(client *daemonclient.Client, slot uint64, facts *Facts, changed, learn func()) *Token {
+	t := &Token{client: client, slot: slot, changed: changed, learn: learn, sessions: map[*Session]struct{}{}, held: newIndex()}
 	t.facts.Store(facts)
 	t.cache.index = newIndex()
 	return t
@@ -128,8 +128,14 @@ func (t *Token) Sessions() (all, writing uint64) {
 	return all, writing
 }
 
-// mechanism finds a mechanism in the token's table: CKR_MECHANISM_INVALID if the token cannot use it so.
+// mechanism finds a mechanism in the token's table: CKR_MECHANISM_INVALID if the token cannot use it so. A table that is
+// empty is that of a token whose provider was not there yet when the daemon was asked.
 func (t *Token) mechanism(kind cryptoki.MechanismType, use cryptoki.Flags) error {
+	if len(t.facts.Load().Mechanisms) == 0 {
+		if t.learn(); len(t.facts.Load().Mechanisms) == 0 {
+			return fault.New(fault.DeviceError, "the provider behind the token in slot %d is away; `anyhsm provider list` says why", t.slot)
+		}
+	}
 	if row, ok := t.facts.Load().Mechanisms[kind]; !ok || row.Flags&use == 0 {
 		return cryptoki.CKR_MECHANISM_INVALID
 	}

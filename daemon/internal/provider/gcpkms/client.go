@@ -69,7 +69,12 @@ func newClient(ctx context.Context, c Config) (client, error) {
 	}
 	made, err := kms.NewKeyManagementClient(ctx, options...)
 	if err != nil {
-		return nil, fault.New(fault.InvalidInput, "the client of Google Cloud KMS cannot be made: %w; "+
+		kind := fault.InvalidInput
+		if len(c.Credentials) == 0 {
+			// The standard chain looks at the machine: a service account may be attached, or gcloud be run, later.
+			kind = fault.DeviceError
+		}
+		return nil, fault.New(kind, "the client of Google Cloud KMS cannot be made: %w; "+
 			"set credentials in the provider's configuration, or GOOGLE_APPLICATION_CREDENTIALS in the daemon's environment, or attach a service account to the machine", err)
 	}
 	// Retries are this package's: the SDK's know no more than two codes and no limit.

@@ -68,9 +68,10 @@ func TestUntrusted(t *testing.T) {
 	}
 }
 
-// TestNoCredentials: without any the provider says at start how to give some.
+// TestNoCredentials: without any the provider says how to give some. It is no error of the configuration: the machine may
+// get a service account later.
 func TestNoCredentials(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "none.json"))
 	_, err := gcpkms.New(t.Context(), gcpkms.Config{Name: "gcp", KeyRing: gcpfake.KeyRing})
-	wants(t, err, fault.InvalidInput, "set credentials", "GOOGLE_APPLICATION_CREDENTIALS", "service account")
+	wants(t, err, fault.DeviceError, "set credentials", "GOOGLE_APPLICATION_CREDENTIALS", "service account")
 }

@@ -39,8 +39,11 @@ func New() *KMS {
 }
 
 // Serve serves on a free port of this machine until stop is called. It returns host:port.
-func (k *KMS) Serve() (address string, stop func(), err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func (k *KMS) Serve() (address string, stop func(), err error) { return k.Listen("127.0.0.1:0") }
+
+// Listen serves as Serve does, at an address.
+func (k *KMS) Listen(at string) (address string, stop func(), err error) {
+	listener, err := net.Listen("tcp", at)
 	if err != nil {
 		return "", nil, err
 	}
