@@ -20,13 +20,32 @@ type access struct {
 	role ticket.Role
 	// administrator tells that the call came through the administration: no PIN stands between it and an object.
 	administrator bool
-	reply         Reply
+	// using tells that the call uses a key and changes nothing: it reads through the store's cache.
+	using bool
+	reply Reply
 }
 
 // enter lets a call of an application in: policy first, which needs no I/O, then the token, then the ticket. The
 // caller may need several operations, such as to create a key and to use the one it is derived from. Without any it
 // must see the token; what it needs then depends on who is logged in.
 func (s *Service) enter(ctx context.Context, call Call, r *record, operations ...policy.Operation) (access, error) {
+	return s.enterBy(ctx, call, r, s.store.Token, operations...)
+}
+
+// enterToUse is enter for a call that uses a key and changes nothing. What it needs of the token and the object comes
+// from memory, as long as the store knows that nobody has changed them.
+func (s *Service) enterToUse(ctx context.Context, call Call, r *record) (access, error) {
+	a, err := s.enterBy(ctx, call, r, func(ctx context.Context, uid string) (keystore.Token, error) {
+		return s.store.CurrentToken(ctx, uid, call.Revision)
+	}, policy.Use)
+	a.using = true
+	return a, err
+}
+
+// enterBy is enter with a way to read the token.
+func (s *Service) enterBy(ctx context.Context, call Call, r *record, read func(ctx context.Context, uid string) (keystore.Token, error),
+	operations ...policy.Operation,
+) (access, error) {
 	for _, operation := range operations {
 		if err := s.allow(call, operation); err != nil {
 			return access{}, err
@@ -35,7 +54,7 @@ func (s *Service) enter(ctx context.Context, call Call, r *record, operations ..
 	if len(operations) == 0 && !s.policy.Visible(call.Caller, call.Token) {
 		return access{}, s.allow(call, policy.Use)
 	}
-	token, err := s.store.Token(ctx, call.Token)
+	token, err := read(ctx, call.Token)
 	if fault.Is(err, fault.NotFound) {
 		return access{}, fault.New(fault.TokenNotPresent, "there is no token %s any more; it was deleted", call.Token)
 	}

@@ -252,7 +252,7 @@ func (s *Service) reborn(ctx context.Context, a *access, r *record, known []born
 func (s *Service) remember(ctx context.Context, a access, k born) (o keystore.Object, err error) {
 	switch {
 	case k.ID != 0:
-		return s.load(ctx, a.token.UID, k.ID)
+		return s.load(ctx, a, k.ID)
 	case len(k.Sealed) > 0:
 		return s.unseal(ctx, a, k.Sealed)
 	}

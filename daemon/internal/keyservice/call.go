@@ -18,6 +18,8 @@ type Call struct {
 	Ticket []byte
 	// ContextTicket is what Login returned for CKU_CONTEXT_SPECIFIC: good for one use of one key.
 	ContextTicket []byte
+	// Revision is the newest revision of the token that the caller has heard of, perhaps from another replica; 0 if none.
+	Revision uint64
 	// RequestID makes a change repeatable: the same id gets the first answer again. Empty: not repeatable.
 	RequestID string
 }

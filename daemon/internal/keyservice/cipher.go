@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/aes"
 
-	"github.com/anyhsm/anyhsm/daemon/internal/policy"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -18,7 +17,7 @@ func (s *Service) Encrypt(ctx context.Context, call Call, key KeyRef, m cryptoki
 	r := begin(call, "encrypt").with(m)
 	defer s.end(ctx, r, &err)
 
-	a, err := s.enter(ctx, call, r, policy.Use)
+	a, err := s.enterToUse(ctx, call, r)
 	if err != nil {
 		return nil, Reply{}, err
 	}
@@ -59,7 +58,7 @@ func (s *Service) Decrypt(ctx context.Context, call Call, key KeyRef, m cryptoki
 	r := begin(call, "decrypt").with(m)
 	defer s.end(ctx, r, &err)
 
-	a, err := s.enter(ctx, call, r, policy.Use)
+	a, err := s.enterToUse(ctx, call, r)
 	if err != nil {
 		return nil, Reply{}, err
 	}

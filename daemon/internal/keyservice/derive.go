@@ -15,7 +15,13 @@ func (s *Service) DeriveKey(ctx context.Context, call Call, m cryptoki.Mechanism
 	r := begin(call, "key.derive").with(m)
 	defer s.end(ctx, r, &err)
 
-	a, err := s.enter(ctx, call, r, policy.Use, creating(template))
+	enter := s.enterToUse
+	if template.Bool(cryptoki.CKA_TOKEN) {
+		enter = func(ctx context.Context, call Call, r *record) (access, error) {
+			return s.enter(ctx, call, r, policy.Use, policy.Create)
+		}
+	}
+	a, err := enter(ctx, call, r)
 	if err != nil {
 		return Object{}, Reply{}, err
 	}

@@ -105,7 +105,7 @@ func (s *Service) setAttributes(ctx context.Context, a *access, r *record, id ui
 	if changed != id {
 		return Object{}, errOtherRequest(a.call.RequestID)
 	}
-	o, err := s.load(ctx, a.token.UID, id)
+	o, err := s.load(ctx, *a, id)
 	a.reply.Revision = max(a.reply.Revision, o.Revision)
 	return shown(o), err
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"os"
 
-	"github.com/anyhsm/anyhsm/daemon/internal/policy"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
@@ -20,7 +19,7 @@ const (
 // GenerateRandom returns random bytes (C_GenerateRandom): those of the kernel, mixed with the provider's where it has
 // its own, so that the result is as good as the better of the two. No key is used, so it is not recorded.
 func (s *Service) GenerateRandom(ctx context.Context, call Call, length int) ([]byte, Reply, error) {
-	a, err := s.enter(ctx, call, begin(call, "random"), policy.Use)
+	a, err := s.enterToUse(ctx, call, begin(call, "random"))
 	if err != nil {
 		return nil, Reply{}, settle(err)
 	}
@@ -51,7 +50,7 @@ func (s *Service) GenerateRandom(ctx context.Context, call Call, length int) ([]
 // SeedRandom mixes a seed in (C_SeedRandom): into the kernel's pool, which mixes without counting it as entropy, so a
 // bad seed does no harm.
 func (s *Service) SeedRandom(ctx context.Context, call Call, seed []byte) (Reply, error) {
-	a, err := s.enter(ctx, call, begin(call, "seed"), policy.Use)
+	a, err := s.enterToUse(ctx, call, begin(call, "seed"))
 	if err != nil {
 		return Reply{}, settle(err)
 	}

@@ -25,7 +25,7 @@ func (s *Service) resolve(ctx context.Context, a access, ref KeyRef, r *record) 
 	if t.session {
 		t.Object, err = s.unseal(ctx, a, ref.Sealed)
 	} else {
-		t.Object, err = s.load(ctx, a.token.UID, ref.Object)
+		t.Object, err = s.load(ctx, a, ref.Object)
 	}
 	if err != nil {
 		return target{}, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 
-	"github.com/anyhsm/anyhsm/daemon/internal/policy"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -18,7 +17,7 @@ func (s *Service) Sign(ctx context.Context, call Call, key KeyRef, m cryptoki.Me
 	defer s.end(ctx, r, &err)
 
 	// May the caller use the token, and who is logged in?
-	a, err := s.enter(ctx, call, r, policy.Use)
+	a, err := s.enterToUse(ctx, call, r)
 	if err != nil {
 		return nil, Reply{}, err
 	}

@@ -2,6 +2,7 @@ package keyservice
 
 import (
 	"context"
+	"slices"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
@@ -12,8 +13,12 @@ import (
 const covered = "(sealed)"
 
 // load reads a token object.
-func (s *Service) load(ctx context.Context, token string, id uint64) (keystore.Object, error) {
-	o, err := s.store.Object(ctx, token, id)
+func (s *Service) load(ctx context.Context, a access, id uint64) (keystore.Object, error) {
+	read := s.store.Object
+	if a.using {
+		read = s.store.CurrentObject
+	}
+	o, err := read(ctx, a.token.UID, id)
 	if err != nil {
 		return keystore.Object{}, err
 	}
@@ -50,7 +55,8 @@ func (s *Service) uncover(ctx context.Context, o *keystore.Object) error {
 	if err != nil {
 		return err
 	}
-	o.Attributes.Set(cryptoki.Bytes(cryptoki.CKA_VALUE, value))
+	// A copy: the attributes may be those in the store's cache.
+	o.Attributes = append(slices.Clip(o.Attributes), cryptoki.Bytes(cryptoki.CKA_VALUE, value))
 	o.Provider, o.Ref = "", nil
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/hmac"
 
-	"github.com/anyhsm/anyhsm/daemon/internal/policy"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
@@ -17,7 +16,7 @@ func (s *Service) Verify(ctx context.Context, call Call, key KeyRef, m cryptoki.
 	r := begin(call, "verify").with(m)
 	defer s.end(ctx, r, &err)
 
-	a, err := s.enter(ctx, call, r, policy.Use)
+	a, err := s.enterToUse(ctx, call, r)
 	if err != nil {
 		return Reply{}, err
 	}

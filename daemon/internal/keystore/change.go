@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"crypto/rand"
+	"strings"
 	"time"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
@@ -22,9 +23,10 @@ type Tx struct {
 	statements *repeated
 	auth       audit.Authenticator
 	now        time.Time
-	// touched tells that what policy rests on was changed.
-	touched bool
-	mark    *mark
+	// touched tells that what policy rests on was changed, stale that tokens or objects were: what is cached of them
+	// must be looked at again.
+	touched, stale bool
+	mark           *mark
 }
 
 // Change runs do in one transaction with the record of the request and the audit event. It returns do's response,
@@ -115,6 +117,15 @@ func (tx *Tx) number(sequence string) (uint64, error) {
 
 // run runs a statement and returns how many rows it changed.
 func (tx *Tx) run(query string, args ...any) (int64, error) {
+	// By the table's name, so that no change that is added later can forget it.
+	if strings.Contains(query, "tokens") || strings.Contains(query, "objects") || strings.Contains(query, "key_references") {
+		tx.stale = true
+	}
+	return tx.runUncached(query, args...)
+}
+
+// runUncached runs a statement that changes nothing of what is cached.
+func (tx *Tx) runUncached(query string, args ...any) (int64, error) {
 	result, err := tx.statements.ExecContext(tx.ctx, tx.engine.bind(query), args...)
 	if err != nil {
 		return 0, tx.engine.fault(err)

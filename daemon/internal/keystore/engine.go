@@ -38,10 +38,10 @@ type engine interface {
 	transient(err error) bool
 	// serialize is called first in a transaction that changes something: it waits until all others have ended.
 	serialize(ctx context.Context, tx *sql.Tx) error
-	// announce tells all daemons, when the transaction is committed, that policy has changed; hints calls hint when they
-	// are told so, until the context ends. It may miss one.
+	// announce tells all daemons, when the transaction is committed, that something has changed. hints calls heard when it
+	// has begun to listen and at each announcement, and lost when it may miss one from now on, until the context ends.
 	announce(ctx context.Context, tx *sql.Tx) error
-	hints(ctx context.Context, hint func())
+	hints(ctx context.Context, heard, lost func())
 	// turn waits until no other daemon holds the name, and returns how to give it back.
 	turn(ctx context.Context, name string) (done func(), err error)
 	close() error

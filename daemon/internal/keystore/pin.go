@@ -39,7 +39,8 @@ func (s *Store) TryPIN(ctx context.Context, token string, user bool, maxFailed i
 	// The caller may be gone, but the PIN was right: the count must not stay.
 	err = s.transact(context.WithoutCancel(ctx), func(tx *Tx) error {
 		// Unless the PIN was changed meanwhile: then the count is that of the new one.
-		return tx.exec(`UPDATE tokens SET `+role(user)+`_failed = 0 WHERE uid = ? AND `+role(user)+`_epoch = ?`, token, pin.Epoch)
+		_, err := tx.runUncached(`UPDATE tokens SET `+role(user)+`_failed = 0 WHERE uid = ? AND `+role(user)+`_epoch = ?`, token, pin.Epoch)
+		return err
 	})
 	if err != nil {
 		return Token{}, err
@@ -68,7 +69,8 @@ func (s *Store) countTry(ctx context.Context, token string, user bool, maxFailed
 		pin := t.pin(user)
 		pin.Failed++
 		// The count is no change that a cache must hear of: the revision stays.
-		return tx.exec(`UPDATE tokens SET `+role(user)+`_failed = ? WHERE uid = ?`, pin.Failed, token)
+		_, err = tx.runUncached(`UPDATE tokens SET `+role(user)+`_failed = ? WHERE uid = ?`, pin.Failed, token)
+		return err
 	})
 	return &t, err
 }

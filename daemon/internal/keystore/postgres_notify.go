@@ -31,12 +31,13 @@ func (e *postgresEngine) announce(ctx context.Context, tx *sql.Tx) error {
 // errSilent ends a transaction that could not announce its change; the next try does not announce it.
 var errSilent = errors.New("the database has no NOTIFY")
 
-func (e *postgresEngine) hints(ctx context.Context, hint func()) {
+func (e *postgresEngine) hints(ctx context.Context, heard, lost func()) {
 	for ctx.Err() == nil {
-		err := e.listen(ctx, hint)
+		err := e.listen(ctx, heard)
+		lost()
 		if unsupported(err) {
 			e.listening.Store(false)
-			slog.Info("the database has no LISTEN, so that grants which another daemon revokes take effect within a second, not at once", "store", e.label)
+			slog.Info("the database has no LISTEN, so that grants which another daemon revokes take effect within a second, not at once, and tokens and objects are read at each use", "store", e.label)
 			return
 		}
 		select {
@@ -47,7 +48,7 @@ func (e *postgresEngine) hints(ctx context.Context, hint func()) {
 }
 
 // listen waits for notifications on a connection of its own until that is lost.
-func (e *postgresEngine) listen(ctx context.Context, hint func()) error {
+func (e *postgresEngine) listen(ctx context.Context, heard func()) error {
 	config := e.config.Copy()
 	if err := e.authenticate(config); err != nil {
 		return err
@@ -61,7 +62,7 @@ func (e *postgresEngine) listen(ctx context.Context, hint func()) error {
 		return err
 	}
 	// What was changed before it listened was missed.
-	for hint(); ; hint() {
+	for heard(); ; heard() {
 		if _, err := conn.WaitForNotification(ctx); err != nil {
 			return err
 		}

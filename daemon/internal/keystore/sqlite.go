@@ -41,7 +41,7 @@ func (e sqliteEngine) changing() *sql.TxOptions                     { return nil
 func (e sqliteEngine) viewing() *sql.TxOptions                      { return &sql.TxOptions{ReadOnly: true} }
 func (e sqliteEngine) serialize(context.Context, *sql.Tx) error     { return nil }
 func (e sqliteEngine) announce(context.Context, *sql.Tx) error      { return nil }
-func (e sqliteEngine) hints(context.Context, func())                {}
+func (e sqliteEngine) hints(context.Context, func(), func())        {}
 func (e sqliteEngine) turn(context.Context, string) (func(), error) { return func() {}, nil }
 
 // openSQLite opens the file, or makes it.

@@ -24,6 +24,7 @@ type Store struct {
 	read  *sql.DB
 	auth  audit.Authenticator
 	tries turns
+	cache cache
 	now   func() time.Time
 	// remember is how many removed objects are remembered of a token.
 	remember int64
@@ -68,6 +69,7 @@ func newStore(ctx context.Context, write, read *sql.DB, e engine) (*Store, error
 		Reader: Reader{q: e.querier(read), engine: e, pooled: true},
 		write:  write, read: read, tries: turns{}, now: time.Now, remember: rememberRemoved,
 	}
+	s.cache.init(!e.shared())
 	if err := s.migrate(ctx); err != nil {
 		return nil, err
 	}

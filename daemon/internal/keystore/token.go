@@ -137,6 +137,7 @@ func (tx *Tx) DeleteToken(uid string) (objects int, err error) {
 
 // raise raises a token's revision and returns it with the token's id.
 func (tx *Tx) raise(uid string) (id, revision uint64, err error) {
+	tx.stale = true
 	found, err := tx.one(tx.ctx, `UPDATE tokens SET revision = revision + 1 WHERE uid = ? RETURNING id, revision`, []any{uid}, &id, &revision)
 	if err == nil && !found {
 		err = notFound("token", uid)

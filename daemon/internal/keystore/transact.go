@@ -61,6 +61,9 @@ func (s *Store) attempt(ctx context.Context, doubtful **mark, f func(tx *Tx) err
 		Reader: Reader{q: statements, engine: s.engine},
 		ctx:    ctx, statements: statements, auth: s.auth, now: s.now().UTC().Truncate(time.Microsecond),
 	}
+	if *doubtful != nil {
+		s.cache.expire() // whatever became of it
+	}
 	// The transaction before, if it still ran, has ended now: its writer's lock is ours.
 	if done, err := tx.has(*doubtful); done || err != nil {
 		return err
@@ -69,10 +72,8 @@ func (s *Store) attempt(ctx context.Context, doubtful **mark, f func(tx *Tx) err
 	if err := f(tx); err != nil {
 		return err
 	}
-	if tx.touched {
-		if err := tx.touch(); err != nil {
-			return err
-		}
+	if err := tx.tell(); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -83,6 +84,10 @@ func (s *Store) attempt(ctx context.Context, doubtful **mark, f func(tx *Tx) err
 	}
 	if err = begun.Commit(); err != nil {
 		*doubtful = tx.mark
+	}
+	if tx.stale {
+		// Before anybody hears that it is changed, also where only the answer to the commit was lost.
+		s.cache.expire()
 	}
 	return err
 }
@@ -97,13 +102,21 @@ func (tx *Tx) has(m *mark) (bool, error) {
 	return err == nil && bytes.Equal(hash, m.hash), err
 }
 
-// touch tells all daemons that policy has changed.
-func (tx *Tx) touch() error {
-	if !tx.engine.shared() {
+// tell tells all daemons that policy has changed, or tokens and objects.
+func (tx *Tx) tell() error {
+	if !tx.engine.shared() || !tx.touched && !tx.stale {
 		return nil
 	}
-	if err := tx.exec(`UPDATE counters SET next = next + 1 WHERE name = 'policy'`); err != nil {
-		return err
+	for _, c := range []struct {
+		name    string
+		changed bool
+	}{{counterPolicy, tx.touched}, {counterWriter, tx.stale}} {
+		if !c.changed {
+			continue
+		}
+		if err := tx.exec(`UPDATE counters SET next = next + 1 WHERE name = ?`, c.name); err != nil {
+			return err
+		}
 	}
 	return tx.engine.fault(tx.engine.announce(tx.ctx, tx.statements.Tx))
 }

@@ -2,16 +2,25 @@ package keystore
 
 import (
 	"context"
+	"database/sql"
 	"log/slog"
 	"time"
 )
 
-// lookAgain is how often a daemon looks whether policy has changed, should a notification not reach it.
+// lookAgain is how often a daemon looks whether something has changed, should a notification not reach it.
 const lookAgain = time.Second
 
+// The counters of what daemons must hear of: changes of what policy rests on, and of tokens and objects. The latter is
+// the row that writers queue up for.
+const (
+	counterPolicy = "policy"
+	counterWriter = "writer"
+)
+
 // Watch calls changed when it begins and each time that tokens, applications or grants were changed, by this or another
-// daemon, until the context ends. Changed is called again soon if it fails. Where no other daemon can use the store
-// Watch returns at once.
+// daemon, until the context ends. Changed is called again soon if it fails. As long as Watch runs and reaches the
+// database, CurrentToken and CurrentObject answer from memory. Where no other daemon can use the store Watch returns at
+// once.
 func (s *Store) Watch(ctx context.Context, changed func(ctx context.Context) error) {
 	if !s.engine.shared() {
 		return
@@ -21,17 +30,19 @@ func (s *Store) Watch(ctx context.Context, changed func(ctx context.Context) err
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		defer s.cache.lost()
 		s.engine.hints(ctx, func() {
+			s.cache.heard()
 			select {
 			case hinted <- struct{}{}:
 			default:
 			}
-		})
+		}, s.cache.lost)
 	}()
 	defer func() { cancel(); <-ended }()
 	ticker := time.NewTicker(lookAgain)
 	defer ticker.Stop()
-	seen, failing := int64(-1), false
+	seen, failing := counts{-1, -1}, false
 	for {
 		err := s.look(ctx, &seen, changed)
 		switch {
@@ -52,18 +63,47 @@ func (s *Store) Watch(ctx context.Context, changed func(ctx context.Context) err
 	}
 }
 
-// look calls changed if the count of changes is not the one that was seen last.
-func (s *Store) look(ctx context.Context, seen *int64, changed func(ctx context.Context) error) error {
-	var count int64
-	if _, err := s.one(ctx, `SELECT next FROM counters WHERE name = 'policy'`, nil, &count); err != nil {
+// counts are the counters as they were seen last.
+type counts struct{ policy, writer int64 }
+
+// look ends the cache's generation and calls changed if the counters are not those that were seen last.
+func (s *Store) look(ctx context.Context, seen *counts, changed func(ctx context.Context) error) error {
+	began := time.Now()
+	now, err := s.counts(ctx)
+	if err != nil {
 		return err
 	}
-	if count == *seen {
+	if now.writer != seen.writer {
+		s.cache.expire()
+		seen.writer = now.writer
+	}
+	s.cache.looked(began)
+	if now.policy == seen.policy {
 		return nil
 	}
 	if err := changed(ctx); err != nil {
 		return err
 	}
-	*seen = count
+	seen.policy = now.policy
 	return nil
+}
+
+func (s *Store) counts(ctx context.Context) (now counts, err error) {
+	type counter struct {
+		name string
+		next int64
+	}
+	counters, err := all(ctx, &s.Reader, `SELECT name, next FROM counters WHERE name IN (?, ?)`, []any{counterPolicy, counterWriter},
+		func(row *sql.Rows) (c counter, err error) {
+			err = row.Scan(&c.name, &c.next)
+			return c, err
+		})
+	for _, c := range counters {
+		if c.name == counterPolicy {
+			now.policy = c.next
+		} else {
+			now.writer = c.next
+		}
+	}
+	return now, err
 }

@@ -47,10 +47,11 @@ type flight struct {
 	err  error
 }
 
-func (c *cache) currentEpoch() uint64 {
+// current returns the epoch, and the highest revision that was told.
+func (c *cache) current() (epoch, newest uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.epoch
+	return c.epoch, c.newest
 }
 
 // drop forgets everything: somebody logged in or out.

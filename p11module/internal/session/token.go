@@ -170,8 +170,9 @@ type moment struct {
 // begin makes the header of a call. The cache's epoch is read before the ticket: an answer that belongs to an older
 // login is then always recognised.
 func (t *Token) begin() (*anyhsmv1.CallHeader, moment) {
-	at := moment{start: time.Now(), epoch: t.cache.currentEpoch()}
+	at := moment{start: time.Now()}
 	header := &anyhsmv1.CallHeader{Token: t.facts.Load().UID}
+	at.epoch, header.Revision = t.cache.current()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	header.Ticket = t.login.ticket

@@ -133,7 +133,10 @@ type CallHeader struct {
 	// What Login returned for CKU_CONTEXT_SPECIFIC; good for one use of one key.
 	ContextTicket []byte `protobuf:"bytes,3,opt,name=context_ticket,json=contextTicket,proto3" json:"context_ticket,omitempty"`
 	// 16 random bytes in hexadecimal. The store answers a repeated change with the first answer.
-	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The newest revision of the token that the caller has heard of: a replica that has an older one in its cache reads
+	// the token again, so that a caller sees through one replica what it has changed through another.
+	Revision      uint64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,6 +197,13 @@ func (x *CallHeader) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *CallHeader) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 // ReplyHeader comes first in every answer that concerns one token.
@@ -1047,14 +1057,15 @@ const file_anyhsm_v1_types_proto_rawDesc = "" +
 	"\rAttributeList\x124\n" +
 	"\n" +
 	"attributes\x18\x01 \x03(\v2\x14.anyhsm.v1.AttributeR\n" +
-	"attributes\"\x80\x01\n" +
+	"attributes\"\x9c\x01\n" +
 	"\n" +
 	"CallHeader\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
 	"\x06ticket\x18\x02 \x01(\fR\x06ticket\x12%\n" +
 	"\x0econtext_ticket\x18\x03 \x01(\fR\rcontextTicket\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\"A\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\"A\n" +
 	"\vReplyHeader\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06ticket\x18\x02 \x01(\fR\x06ticket\"I\n" +

@@ -28,6 +28,7 @@ func call(ctx context.Context, header *anyhsmv1.CallHeader) keyservice.Call {
 	return keyservice.Call{
 		Caller: authn.FromContext(ctx), Token: header.GetToken(), Ticket: header.GetTicket(),
 		ContextTicket: header.GetContextTicket(), RequestID: header.GetRequestId(),
+		Revision: header.GetRevision(),
 	}
 }
 
