@@ -89,6 +89,7 @@ func (d *daemon) open(ctx context.Context) error {
 	d.server.Metrics().Gauge("anyhsm_audit_queue_events", "Key uses that wait to be written to the audit log.", func() float64 {
 		return float64(uses.Queued())
 	})
+	d.server.Metrics().Register(keys.Collector())
 	pkcs11.Register(d.server, keys)
 	admin.Register(d.server, admin.Config{
 		Keys: keys, Applications: application.New(store, decisions, authority, root), Store: store, Authenticator: root,

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/anyhsm/anyhsm/daemon/internal/breaker"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
@@ -35,6 +36,8 @@ func (s *Service) ListProviders(ctx context.Context, call Call) ([]ProviderSumma
 		}
 		if err := health(ctx, b); err != nil {
 			p.Healthy, p.Detail = false, err.Error()
+		} else if b.breaker.Status().State != breaker.Closed {
+			p.Healthy, p.Detail = false, b.brokenFault().Error()
 		}
 		list = append(list, p)
 	}

@@ -3,6 +3,7 @@ package keyservice
 import (
 	"sync/atomic"
 
+	"github.com/anyhsm/anyhsm/daemon/internal/breaker"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
@@ -41,6 +42,7 @@ func (i *instance) backend() (*backend, error) {
 type backend struct {
 	provider.Provider
 	name         string
+	breaker      breaker.Breaker
 	capabilities provider.Capabilities
 	// table is what a token of this provider can do.
 	table []Mechanism

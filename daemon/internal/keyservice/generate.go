@@ -40,7 +40,7 @@ func (s *Service) generateKey(ctx context.Context, a *access, r *record, m crypt
 		if err := s.canGenerate(ctx, b, request); err != nil {
 			return provider.Generated{}, err
 		}
-		return b.Generate(ctx, request)
+		return ask(ctx, s, b, "generate", func(ctx context.Context) (provider.Generated, error) { return b.Generate(ctx, request) })
 	}
 	made, err := s.bear(ctx, a, r, generate, draft{role: "generate secret", attributes: attributes})
 	if err != nil {
@@ -85,7 +85,7 @@ func (s *Service) generateKeyPair(ctx context.Context, a *access, r *record, m c
 		if err := s.canGenerate(ctx, b, request); err != nil {
 			return provider.Generated{}, err
 		}
-		return b.Generate(ctx, request)
+		return ask(ctx, s, b, "generate", func(ctx context.Context) (provider.Generated, error) { return b.Generate(ctx, request) })
 	}
 	made, err := s.bear(ctx, a, r, generate,
 		draft{role: "generate public", attributes: open}, draft{role: "generate private", attributes: guarded})

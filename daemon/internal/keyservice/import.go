@@ -16,7 +16,9 @@ func (s *Service) importing(attributes, secret cryptoki.Attributes) maker {
 			s.log.Warn("the provider takes no keys from outside", "provider", b.name, "kind", b.capabilities.Kind, "token", identity.Token)
 			return provider.Generated{}, fault.New(fault.ActionProhibited, "the token's provider takes no keys from outside; generate the key in the token, or use a session object")
 		}
-		return importer.Import(ctx, identity, append(attributes.Clone(), secret.Clone()...))
+		return ask(ctx, s, b, "import", func(ctx context.Context) (provider.Generated, error) {
+			return importer.Import(ctx, identity, append(attributes.Clone(), secret.Clone()...))
+		})
 	}
 }
 

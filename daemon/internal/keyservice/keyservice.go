@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
@@ -59,6 +60,9 @@ type Service struct {
 	config    Config
 	log       *slog.Logger
 	turns     turns
+	metrics   *metrics
+	// spread counts uses of keys whose routing is Any.
+	spread atomic.Uint64
 }
 
 // New makes a service.
@@ -90,5 +94,6 @@ func New(config Config) (*Service, error) {
 	for name, p := range config.Providers {
 		s.providers[name] = newInstance(name, p)
 	}
+	s.metrics = newMetrics(s.providers)
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package keyservice
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
@@ -16,6 +17,8 @@ type target struct {
 	session bool
 	// places are where the key is; none for objects that are no private or secret keys.
 	places []place
+	// routing is which of them is asked first.
+	routing Routing
 }
 
 // resolve finds the object that a call names and refuses what the caller may not see.
@@ -34,6 +37,7 @@ func (s *Service) resolve(ctx context.Context, a access, ref KeyRef, r *record) 
 	if err := a.mayTouch(t.Attributes); err != nil {
 		return target{}, err
 	}
+	t.routing = cmp.Or(Routing(t.Routing), Routing(a.token.Routing), Prefer)
 	t.places, err = s.places(t.Object)
 	return t, err
 }

@@ -54,6 +54,9 @@ func newMetrics() *Metrics {
 	return m
 }
 
+// Register adds figures that somebody else keeps.
+func (m *Metrics) Register(collector prometheus.Collector) { m.registry.MustRegister(collector) }
+
 // Gauge adds a figure that is read when Prometheus asks.
 func (m *Metrics) Gauge(name, help string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))

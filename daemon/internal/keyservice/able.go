@@ -63,24 +63,3 @@ func (p place) refuses(t target, do task) error {
 	}
 	return p.takes(do.length)
 }
-
-// use does something with a key, in the ability that it takes, at the first of the places that are left.
-func use[Ability, Result any](ctx context.Context, s *Service, t target, what string, do func(context.Context, *backend, Ability) (Result, error)) (result Result, err error) {
-	for _, p := range t.places {
-		return attempt(ctx, s, t, p, what, do)
-	}
-	return result, fault.New(fault.KeyHandleInvalid, "there is no secret behind this key; give the handle of a private or secret key")
-}
-
-// attempt does something with the key at one place.
-func attempt[Ability, Result any](ctx context.Context, s *Service, t target, p place, what string, do func(context.Context, *backend, Ability) (Result, error)) (result Result, err error) {
-	key, err := s.key(ctx, p.backend, t.reference(p))
-	if err != nil {
-		return result, err
-	}
-	ability, ok := key.(Ability)
-	if !ok {
-		return result, fault.New(fault.KeyFunctionNotPermitted, "provider %s cannot %s with this key; use a key of another provider", p.name, what)
-	}
-	return do(ctx, p.backend, ability)
-}
