@@ -24,6 +24,8 @@ type ClientOptions struct {
 	Authority, UserAgent string
 	// ConnectTimeout bounds dial and handshake; 3 seconds if 0.
 	ConnectTimeout time.Duration
+	// Opened and Closing are told of the descriptors of sockets, after they were opened and before they are closed.
+	Opened, Closing func(fd int)
 	// MaxConnections is how many connections there may be at once, and so how many calls; 64 if 0. Further calls wait.
 	MaxConnections int
 }
@@ -42,9 +44,6 @@ const (
 	// attempts is how often a call is tried that servers say they have not looked at.
 	attempts = 3
 )
-
-// clientThreads does not bound: a call of an application has its thread anyway.
-var clientThreads = &threads{limit: 1 << 30}
 
 var errClientClosed = status.Error(codes.Canceled, "the client is closed")
 
@@ -177,7 +176,7 @@ func (c *Client) connect(ctx context.Context) (*clientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn = newSocket(conn, clientThreads)
+	conn = newSocket(conn, nil, c.options.Opened, c.options.Closing)
 	secured := conn
 	if c.options.Credentials != nil {
 		if secured, _, err = c.options.Credentials.ClientHandshake(ctx, c.options.Authority, conn); err != nil {

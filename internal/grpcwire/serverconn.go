@@ -66,7 +66,7 @@ func newServerConn(s *Server, conn net.Conn) *serverConn {
 	c.inline.late = c.late
 	// A Unix socket stays one for the credentials, which ask it for its peer.
 	if _, local := conn.(*net.UnixConn); !local {
-		c.socket = newSocket(conn, s.held)
+		c.socket = newSocket(conn, s.held, nil, nil)
 	}
 	return c
 }
@@ -82,7 +82,8 @@ func (c *serverConn) serve() {
 
 // shake secures the connection and exchanges what comes before the first call.
 func (c *serverConn) shake() error {
-	if err := c.socket.SetDeadline(time.Now().Add(handshakeLimit)); err != nil {
+	until := time.Now().Add(handshakeLimit)
+	if err := c.socket.SetDeadline(until); err != nil {
 		return err
 	}
 	secured := c.socket
@@ -95,9 +96,12 @@ func (c *serverConn) shake() error {
 	}
 	if _, local := secured.(*net.UnixConn); local {
 		c.mu.Lock()
-		secured = newSocket(secured, c.server.held)
+		secured = newSocket(secured, c.server.held, nil, nil)
 		c.socket = secured
 		c.mu.Unlock()
+		if err := c.socket.SetDeadline(until); err != nil {
+			return err
+		}
 	}
 	c.secured = secured
 	c.context = peer.NewContext(c.context, &peer.Peer{Addr: secured.RemoteAddr(), LocalAddr: secured.LocalAddr(), AuthInfo: info})

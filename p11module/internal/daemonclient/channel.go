@@ -105,6 +105,7 @@ func (l *lazy) dial() (connection, error) {
 		grpcwire.AdmitThreads()
 		l.conn = grpcwire.NewClient(grpcwire.ClientOptions{
 			Dial: dial, Credentials: security, Authority: authority, UserAgent: userAgent, ConnectTimeout: connectTimeout,
+			Opened: SocketOpened, Closing: SocketClosed,
 		})
 		return l.conn, nil
 	}
