@@ -128,7 +128,7 @@ func (d *daemon) keepFresh(decisions *policy.Policy) {
 }
 
 // follow sees to it that what another daemon on the same store changes takes effect here at once.
-func (d *daemon) follow(store *keystore.Store, decisions *policy.Policy, keyring *seal.Keyring) {
+func (d *daemon) follow(store *keystore.Store, decisions *policy.Policy, keys *keyservice.Service) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	d.onClose(func() {
@@ -139,7 +139,7 @@ func (d *daemon) follow(store *keystore.Store, decisions *policy.Policy, keyring
 		defer close(done)
 		store.Watch(ctx, func(ctx context.Context) error {
 			// The keys of tokens that are gone go too; others are read again when they are needed.
-			keyring.Wipe()
+			keys.Forget()
 			return decisions.Refresh(ctx)
 		})
 	}()
@@ -199,18 +199,23 @@ func (d *daemon) openKeys(ctx context.Context, store *keystore.Store, root *seal
 		return token.SealedKey, err
 	})
 	d.onClose(keyring.Wipe)
-	d.follow(store, decisions, keyring)
 	providers, err := catalog.Open(ctx, d.config, catalog.Environment{Keyring: keyring, Logger: d.logger})
 	if err != nil {
 		return nil, err
 	}
 	d.onClose(func() { catalog.Close(providers, d.logger) })
 	lifetime := time.Duration(d.config.Login.TicketLifetime)
-	return keyservice.New(keyservice.Config{
+	keys, err := keyservice.New(keyservice.Config{
 		Store: store, Keyring: keyring, Tickets: ticket.NewIssuer(root, lifetime), Policy: decisions, Audit: uses,
 		Providers: providers, DefaultProvider: config.Software,
 		MaxFailed: d.config.Login.MaxFailed, TicketLifetime: lifetime, Logger: d.logger,
 	})
+	if err != nil {
+		return nil, err
+	}
+	d.onClose(keys.Forget)
+	d.follow(store, decisions, keys)
+	return keys, nil
 }
 
 // serve serves until the context ends.

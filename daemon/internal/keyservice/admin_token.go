@@ -158,6 +158,7 @@ func (s *Service) DeleteToken(ctx context.Context, call Call, force bool) (destr
 	}
 	s.destroyLate(ctx, late)
 	s.keyring.Forget(a.token.UID)
+	s.pins.forget(a.token.UID)
 	return destroyed, s.policy.Refresh(ctx)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
+	"github.com/anyhsm/anyhsm/daemon/internal/memo"
 	"github.com/anyhsm/anyhsm/daemon/internal/policy"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/daemon/internal/seal"
@@ -63,6 +64,9 @@ type Service struct {
 	metrics   *metrics
 	// spread counts uses of keys whose routing is Any.
 	spread atomic.Uint64
+	pins   remembered
+	// blobs are session objects that come again and again.
+	blobs *memo.Memo[openedBlob]
 }
 
 // New makes a service.
@@ -90,10 +94,28 @@ func New(config Config) (*Service, error) {
 	s := &Service{
 		store: config.Store, keyring: config.Keyring, tickets: config.Tickets, policy: config.Policy, audit: config.Audit,
 		providers: make(map[string]*instance, len(config.Providers)), config: config, log: config.Logger,
+		blobs: memo.New[openedBlob](maxBlobs),
 	}
 	for name, p := range config.Providers {
 		s.providers[name] = newInstance(name, p)
 	}
 	s.metrics = newMetrics(s.providers)
 	return s, nil
+}
+
+// Forget wipes what is kept in memory of keys and PINs: tokens were changed or deleted through another daemon, or this
+// one ends. What is still there comes back when it is used.
+func (s *Service) Forget() {
+	s.keyring.Wipe()
+	s.blobs.Forget()
+	s.pins.wipe()
+	for _, i := range s.providers {
+		b, err := i.backend()
+		if err != nil {
+			continue // it is not open, and keeps nothing
+		}
+		if forgetter, ok := b.Provider.(provider.Forgetter); ok {
+			forgetter.Forget()
+		}
+	}
 }

@@ -57,8 +57,15 @@ func (s *Service) issue(a access, token keystore.Token, role ticket.Role, lifeti
 	return Login{Ticket: issued, Lifetime: lifetime, Token: s.token(token)}, err
 }
 
-// tryPIN checks the PIN of a role. The try is counted before it is checked.
+// tryPIN checks the PIN of a role. The try is counted before it is checked, unless the PIN is remembered and there is no
+// count to set back.
 func (s *Service) tryPIN(ctx context.Context, token string, role ticket.Role, given []byte) (keystore.Token, error) {
+	if role != ticket.SO {
+		t, err := s.store.Token(ctx, token)
+		if err == nil && t.User.Failed == 0 && s.pins.knows(t, given) {
+			return t, nil
+		}
+	}
 	var damaged error
 	t, err := s.store.TryPIN(ctx, token, role != ticket.SO, s.config.MaxFailed, func(hash string) bool {
 		right, err := pin.Verify(hash, given)
@@ -67,6 +74,9 @@ func (s *Service) tryPIN(ctx context.Context, token string, role ticket.Role, gi
 	})
 	if damaged != nil {
 		return keystore.Token{}, damaged
+	}
+	if err == nil && role != ticket.SO {
+		s.pins.learn(t, given)
 	}
 	return t, err
 }

@@ -40,6 +40,9 @@ func (s *Service) unseal(ctx context.Context, a access, blob []byte) (keystore.O
 	if len(blob) < blobHeader || len(blob) > maxBlob || blob[0] != blobVersion {
 		return keystore.Object{}, foreign
 	}
+	if known, ok := s.blobs.Get(blob); ok && known.token == a.token.UID && known.owner == a.owner {
+		return known.object, nil
+	}
 	class := cryptoki.ObjectClass(binary.LittleEndian.Uint64(blob[1:]))
 	plain, err := s.keyring.Open(ctx, a.token.UID, blob[blobHeader:], blobAAD(a, class))
 	if fault.Is(err, fault.StoreDamaged) {
@@ -58,8 +61,22 @@ func (s *Service) unseal(ctx context.Context, a access, blob []byte) (keystore.O
 	if err != nil {
 		return keystore.Object{}, foreign
 	}
-	return keystore.Object{UID: string(uid), Token: a.token.UID, Attributes: attributes, Provider: Software, Ref: ref}, nil
+	o := keystore.Object{UID: string(uid), Token: a.token.UID, Attributes: attributes, Provider: Software, Ref: ref}
+	if len(blob) <= maxKnownBlob {
+		s.blobs.Put(blob, openedBlob{token: a.token.UID, owner: a.owner, object: o})
+	}
+	return o, nil
 }
+
+// openedBlob is what a blob holds, and to whom it was opened. The reference in it is sealed once more: no secret stays
+// in memory here.
+type openedBlob struct {
+	token, owner string
+	object       keystore.Object
+}
+
+// The blobs that are remembered: so many, and none longer than those of most RSA keys.
+const maxBlobs, maxKnownBlob = 2048, 4 << 10
 
 func blobAAD(a access, class cryptoki.ObjectClass) []byte {
 	aad := appendField(nil, []byte("session object"))

@@ -159,6 +159,11 @@ type Finder interface {
 	Find(ctx context.Context, name string) (Found, error)
 }
 
+// Forgetter is a provider that keeps keys in memory and can wipe them. They come back when they are used, if they may.
+type Forgetter interface {
+	Forget()
+}
+
 // RandomSource is a provider with random numbers of its own.
 type RandomSource interface {
 	Random(ctx context.Context, length int) ([]byte, error)

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"time"
 
+	"github.com/anyhsm/anyhsm/daemon/internal/memo"
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
@@ -58,14 +59,19 @@ type Issuer struct {
 	sealer   Sealer
 	lifetime time.Duration
 	now      func() time.Time
+	// opened are tickets that come again and again: what they say, which is checked each time.
+	opened *memo.Memo[Ticket]
 }
+
+// maxOpened bounds the tickets that are remembered.
+const maxOpened = 4096
 
 // NewIssuer returns an issuer of tickets with a lifetime; DefaultLifetime if it is 0.
 func NewIssuer(sealer Sealer, lifetime time.Duration) *Issuer {
 	if lifetime <= 0 {
 		lifetime = DefaultLifetime
 	}
-	return &Issuer{sealer: sealer, lifetime: lifetime, now: time.Now}
+	return &Issuer{sealer: sealer, lifetime: lifetime, now: time.Now, opened: memo.New[Ticket](maxOpened)}
 }
 
 // Issue makes a ticket.
@@ -87,11 +93,7 @@ func (i *Issuer) Open(sealed []byte, token, application string) (Ticket, error) 
 	if len(sealed) > maxSealed {
 		return Ticket{}, errForeign
 	}
-	plain, err := i.sealer.Open(purpose, sealed, nil)
-	if err != nil {
-		return Ticket{}, errForeign
-	}
-	t, err := decode(plain)
+	t, err := i.read(sealed)
 	if err != nil {
 		return Ticket{}, err
 	}
@@ -108,6 +110,22 @@ func (i *Issuer) Open(sealed []byte, token, application string) (Ticket, error) 
 		return Ticket{}, fault.New(fault.UserNotLoggedIn, "the login expired at %s; log in again", t.Expires.UTC().Format(time.RFC3339))
 	}
 	return t, nil
+}
+
+// read returns what a sealed ticket says. One for a single operation comes once and is not remembered.
+func (i *Issuer) read(sealed []byte) (Ticket, error) {
+	if t, ok := i.opened.Get(sealed); ok {
+		return t, nil
+	}
+	plain, err := i.sealer.Open(purpose, sealed, nil)
+	if err != nil {
+		return Ticket{}, errForeign
+	}
+	t, err := decode(plain)
+	if err == nil && t.Role != Context {
+		i.opened.Put(sealed, t)
+	}
+	return t, err
 }
 
 // Renew returns a new ticket for a valid one that has passed half of its life, nil otherwise. Context tickets are not

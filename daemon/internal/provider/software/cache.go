@@ -1,11 +1,11 @@
 package software
 
 import (
+	"bytes"
 	"container/list"
-	"crypto/sha256"
-	"encoding/binary"
 	"sync"
 
+	"github.com/anyhsm/anyhsm/daemon/internal/memo"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/softkey"
@@ -17,13 +17,20 @@ type cache struct {
 
 	mu     sync.Mutex
 	closed bool
-	byName map[[sha256.Size]byte]*entry
+	byName map[name]*entry
 	order  *list.List // of *entry, the one used last in front
+	// destroyed are keys that a call which began before their end may still open: they are not kept.
+	destroyed *memo.Memo[struct{}]
 }
+
+// name and reference are all that a key depends on: a reference that opens under one identity must not be found under
+// another.
+type name struct{ token, uid string }
 
 // entry is a parsed key. Its fields below are guarded by the cache.
 type entry struct {
-	name    [sha256.Size]byte
+	name    name
+	ref     []byte
 	key     *softkey.Key
 	keyType cryptoki.KeyType
 
@@ -31,30 +38,23 @@ type entry struct {
 	users   int
 }
 
+// maxDestroyed is how many destroyed keys are remembered: far more than calls run at a time.
+const maxDestroyed = 4096
+
 func newCache(size int) *cache {
-	return &cache{size: size, byName: map[[sha256.Size]byte]*entry{}, order: list.New()}
+	return &cache{size: size, byName: map[name]*entry{}, order: list.New(), destroyed: memo.New[struct{}](maxDestroyed)}
 }
 
-// cacheName names a key by all that it depends on: a reference that opens under one identity must not be found under
-// another.
-func cacheName(reference provider.Reference) (name [sha256.Size]byte) {
-	h := sha256.New()
-	for _, part := range [][]byte{[]byte(reference.Identity.Token), []byte(reference.Identity.UID), reference.Ref} {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
-		h.Write(length[:])
-		h.Write(part)
-	}
-	h.Sum(name[:0])
-	return name
+func nameOf(reference provider.Reference) name {
+	return name{reference.Identity.Token, reference.Identity.UID}
 }
 
 // get returns a key that is there, for use until release.
-func (c *cache) get(name [sha256.Size]byte) (*entry, bool) {
+func (c *cache) get(reference provider.Reference) (*entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.byName[name]
-	if !ok {
+	e, ok := c.byName[nameOf(reference)]
+	if !ok || !bytes.Equal(e.ref, reference.Ref) {
 		return nil, false
 	}
 	c.order.MoveToFront(e.element)
@@ -62,21 +62,24 @@ func (c *cache) get(name [sha256.Size]byte) (*entry, bool) {
 	return e, true
 }
 
-// add puts a key in, for use until release. If another was put in meanwhile that one is used and this one wiped.
-func (c *cache) add(name [sha256.Size]byte, key *softkey.Key, keyType cryptoki.KeyType) *entry {
+// add puts a key in, for use until release. If it was put in meanwhile that one is used and this one wiped.
+func (c *cache) add(reference provider.Reference, key *softkey.Key, keyType cryptoki.KeyType) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.byName[name]; ok {
-		key.Wipe()
-		e.users++
-		return e
+	if e, ok := c.byName[nameOf(reference)]; ok {
+		if bytes.Equal(e.ref, reference.Ref) {
+			key.Wipe()
+			e.users++
+			return e
+		}
+		c.evict(e)
 	}
-	e := &entry{name: name, key: key, keyType: keyType, users: 1}
-	if c.closed {
+	e := &entry{name: nameOf(reference), ref: bytes.Clone(reference.Ref), key: key, keyType: keyType, users: 1}
+	if _, gone := c.destroyed.Get(e.ref); c.closed || gone {
 		return e
 	}
 	e.element = c.order.PushFront(e)
-	c.byName[name] = e
+	c.byName[e.name] = e
 	for c.order.Len() > c.size {
 		c.evict(c.order.Back().Value.(*entry))
 	}
@@ -91,12 +94,22 @@ func (c *cache) release(e *entry) {
 	c.wipe(e)
 }
 
-// remove takes a key out.
-func (c *cache) remove(name [sha256.Size]byte) {
+// destroy takes a key out for good.
+func (c *cache) destroy(reference provider.Reference) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.byName[name]; ok {
+	c.destroyed.Put(reference.Ref, struct{}{})
+	if e, ok := c.byName[nameOf(reference)]; ok && bytes.Equal(e.ref, reference.Ref) {
 		c.evict(e)
+	}
+}
+
+// forget takes all keys out; what is in use is wiped at its release.
+func (c *cache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.order.Len() > 0 {
+		c.evict(c.order.Back().Value.(*entry))
 	}
 }
 
@@ -115,14 +128,12 @@ func (c *cache) wipe(e *entry) {
 	}
 }
 
-// close takes all keys out; what is in use is wiped at its release.
+// close takes all keys out and none in any more.
 func (c *cache) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.closed = true
-	for c.order.Len() > 0 {
-		c.evict(c.order.Back().Value.(*entry))
-	}
+	c.mu.Unlock()
+	c.forget()
 }
 
 func (c *cache) isClosed() bool {

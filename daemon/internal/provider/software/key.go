@@ -35,8 +35,7 @@ func (k *key) acquire(ctx context.Context) (*entry, error) {
 	if err := k.provider.ready(ctx); err != nil {
 		return nil, err
 	}
-	name := cacheName(k.reference)
-	if e, ok := k.provider.cache.get(name); ok {
+	if e, ok := k.provider.cache.get(k.reference); ok {
 		return e, nil
 	}
 	attributes, err := k.provider.open(ctx, k.reference)
@@ -53,7 +52,7 @@ func (k *key) acquire(ctx context.Context) (*entry, error) {
 		return nil, err
 	}
 	keyType, _ := attributes.KeyType()
-	return k.provider.cache.add(name, parsed, keyType), nil
+	return k.provider.cache.add(k.reference, parsed, keyType), nil
 }
 
 // use runs an operation on the parsed key.

@@ -164,7 +164,7 @@ func (p *Provider) Key(ctx context.Context, reference provider.Reference) (provi
 
 // Destroy wipes a key from memory. The sealed value is the store's to delete.
 func (p *Provider) Destroy(_ context.Context, reference provider.Reference) error {
-	p.cache.remove(cacheName(reference))
+	p.cache.destroy(reference)
 	return nil
 }
 
@@ -185,6 +185,9 @@ const maxRandom = 1 << 20
 
 // Health tells whether the provider would serve: it does until it is closed.
 func (p *Provider) Health(ctx context.Context) error { return p.ready(ctx) }
+
+// Forget wipes the cached keys; they are opened again when they are used.
+func (p *Provider) Forget() { p.cache.forget() }
 
 // Close wipes the cached keys.
 func (p *Provider) Close() error {
@@ -218,4 +221,5 @@ var (
 	_ provider.Destroyer     = (*Provider)(nil)
 	_ provider.RandomSource  = (*Provider)(nil)
 	_ provider.HealthChecker = (*Provider)(nil)
+	_ provider.Forgetter     = (*Provider)(nil)
 )
