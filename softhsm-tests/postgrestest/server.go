@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -37,6 +38,8 @@ type Server struct {
 	programs   string
 	credential *syscall.Credential
 	process    *exec.Cmd
+	ended      chan struct{}
+	addresses  []string
 	log        *os.File
 	databases  atomic.Int64
 }
@@ -145,14 +148,13 @@ func (s *Server) command(program string, arguments ...string) *exec.Cmd {
 	return command
 }
 
-// Start runs the server and returns when it answers.
+// Start runs the server and returns when it answers. After Kill the first tries fail: the children of the server before
+// must have ended.
 func (s *Server) Start() error {
-	s.process = s.command("postgres", "-D", s.data(), "-k", s.Dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.Port),
-		"-c", "max_connections=300", "-c", "shared_buffers=64MB", "-c", "max_wal_size=256MB", "-c", "log_checkpoints=off")
-	if err := s.process.Start(); err != nil {
+	deadline := time.Now().Add(patience)
+	if err := s.run(); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(patience)
 	for {
 		err := s.try("postgres", "SELECT 1")
 		if err == nil {
@@ -161,10 +163,44 @@ func (s *Server) Start() error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("PostgreSQL does not start: %w\n%s", err, s.Log())
 		}
-		time.Sleep(20 * time.Millisecond)
+		select {
+		case <-s.ended:
+			if err := s.run(); err != nil {
+				return err
+			}
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 	return s.try("postgres", fmt.Sprintf(`DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '%s') THEN
 		CREATE ROLE %s LOGIN PASSWORD '%s'; END IF; END $$`, User, User, Password))
+}
+
+func (s *Server) run() error {
+	process := s.command("postgres", "-D", s.data(), "-k", s.Dir, "-h", strings.Join(append([]string{"127.0.0.1"}, s.addresses...), ","),
+		"-p", strconv.Itoa(s.Port),
+		"-c", "max_connections=300", "-c", "shared_buffers=64MB", "-c", "max_wal_size=256MB", "-c", "log_checkpoints=off")
+	if err := process.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() { _ = process.Wait(); close(ended) }()
+	s.process, s.ended = process, ended
+	return nil
+}
+
+// Admit restarts the server so that it listens on more addresses of this host and lets in who connects to them.
+func (s *Server) Admit(addresses ...string) error {
+	s.addresses = addresses
+	rules, err := os.OpenFile(filepath.Join(s.data(), "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = rules.WriteString("host all all samenet scram-sha-256\n")
+	if err := errors.Join(err, rules.Close()); err != nil {
+		return err
+	}
+	s.Shut()
+	return s.Start()
 }
 
 // Crash ends the server as a loss of power would: nothing is finished.
@@ -173,12 +209,15 @@ func (s *Server) Crash() { s.kill(syscall.SIGQUIT) }
 // Shut ends the server as its administrator would; who is connected is thrown out.
 func (s *Server) Shut() { s.kill(syscall.SIGINT) }
 
+// Kill ends the server's first process as a lack of memory would: nobody ends the others.
+func (s *Server) Kill() { s.kill(syscall.SIGKILL) }
+
 func (s *Server) kill(signal syscall.Signal) {
 	if s.process == nil {
 		return
 	}
 	_ = s.process.Process.Signal(signal)
-	_ = s.process.Wait()
+	<-s.ended
 	s.process = nil
 }
 

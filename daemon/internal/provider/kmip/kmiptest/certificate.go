@@ -24,6 +24,8 @@ type Authority struct {
 	certificate *x509.Certificate
 	// CA is the path of its own certificate.
 	CA string
+	// Addresses are what servers' certificates are for besides 127.0.0.1.
+	Addresses []net.IP
 }
 
 // NewAuthority makes an authority that writes into a directory.
@@ -58,7 +60,7 @@ func (a *Authority) Issue(name string, usage x509.ExtKeyUsage, until time.Time) 
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: []string{"localhost"}, IPAddresses: append([]net.IP{net.IPv4(127, 0, 0, 1)}, a.Addresses...),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &private.PublicKey, a.key)
 	if err != nil {
