@@ -83,7 +83,7 @@ func (d *daemon) open(ctx context.Context) error {
 	d.certificate = authn.NewServerCertificate(authority, c.Listen.Advertise)
 	d.server = server.New(server.Options{
 		Unix: c.Listen.Unix, TCP: c.Listen.TCP, Metrics: c.Listen.Metrics,
-		TLS: authn.TLSConfig(authority, d.certificate), Directory: decisions, Health: store.Check, Logger: logger,
+		TLS: authn.TLSConfig(authority, d.certificate), Directory: &directory{policy: decisions, store: store, logger: logger}, Health: store.Check, Logger: logger,
 		Transport: c.Listen.Transport,
 	})
 	d.server.Metrics().Gauge("anyhsm_audit_queue_events", "Key uses that wait to be written to the audit log.", func() float64 {

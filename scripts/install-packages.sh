@@ -18,6 +18,7 @@ if [ "${1:-}" != quickstart ]; then
 		libp11-kit-dev pkgconf  # the header to compare with
 		gnutls-bin              # p11tool
 		gdb                     # core dumps of a running host
+		iproute2                # network namespaces, which make test-chaos cuts
 		postgresql              # the store of several daemons; tests run servers of their own
 	)
 fi

@@ -65,10 +65,12 @@ func (r *recorder) do(record history.Record, operation func(end *history.Record)
 	return end.Phase == history.OK
 }
 
-// codeIn is the CK_RV that a program's message names, else the message.
+// codeIn is the CK_RV that a program's message names, in its own or in libp11's words, else the message.
 func codeIn(message string) string {
-	for _, rv := range []cryptoki.RV{cryptoki.CKR_DEVICE_MEMORY, cryptoki.CKR_DEVICE_ERROR, cryptoki.CKR_FUNCTION_FAILED} {
-		if strings.Contains(message, rv.String()) {
+	for rv, words := range map[cryptoki.RV]string{
+		cryptoki.CKR_DEVICE_MEMORY: "ERR_CKR_error:Device memory", cryptoki.CKR_DEVICE_ERROR: "ERR_CKR_error:Device error",
+	} {
+		if strings.Contains(message, rv.String()) || strings.Contains(message, words) {
 			return rv.String()
 		}
 	}

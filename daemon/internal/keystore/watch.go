@@ -107,3 +107,13 @@ func (s *Store) counts(ctx context.Context) (now counts, err error) {
 	}
 	return now, err
 }
+
+// PolicyChanges counts the changes of what policy rests on, whichever daemon made them. It is always 0 where no other
+// daemon can use the store.
+func (s *Store) PolicyChanges(ctx context.Context) (count int64, err error) {
+	if !s.engine.shared() {
+		return 0, nil
+	}
+	_, err = s.one(ctx, `SELECT next FROM counters WHERE name = ?`, []any{counterPolicy}, &count)
+	return count, err
+}
