@@ -82,6 +82,8 @@ func fallback(purpose Purpose, mechanism cryptoki.MechanismType, c classes, keyT
 	switch t := r.attribute; t {
 	case cryptoki.CKA_UNIQUE_ID:
 		return nil, false // the store's
+	case cryptoki.CKA_ANYHSM_PROVIDER:
+		return nil, false // where the key is may change, and whoever did not ask need not know
 	case cryptoki.CKA_PRIVATE:
 		return boolean(c&(privateKey|secretKey) != 0), true
 	case cryptoki.CKA_MODIFIABLE, cryptoki.CKA_COPYABLE, cryptoki.CKA_DESTROYABLE:

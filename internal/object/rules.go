@@ -156,6 +156,9 @@ var rules = []rule{
 
 	{cryptoki.CKA_VALUE_LEN, secretKey, symmetric, Ulong, notCreate | fact | requiredGenerate},
 	{cryptoki.CKA_VALUE, secretKey, symmetric, Bytes, required | notGenerate | secret},
+
+	// Ours: it chooses the provider of a new key, and tells it afterwards.
+	{cryptoki.CKA_ANYHSM_PROVIDER, privateKey | secretKey, anyType, Bytes, 0},
 }
 
 // kindsElsewhere are the encodings of attributes that no object here has but a search may name.

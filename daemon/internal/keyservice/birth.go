@@ -111,7 +111,7 @@ func (s *Service) prepare(ctx context.Context, a access, make maker, drafts []dr
 		}
 		o.Attributes.Set(cryptoki.String(cryptoki.CKA_UNIQUE_ID, o.UID))
 		if holdsSecret(o.Attributes) && o.Provider == "" {
-			public, err := s.makeKey(ctx, a, &o, make, &key)
+			public, err := s.makeKey(ctx, a, &o, publicOf(drafts), make, &key)
 			if err != nil {
 				return nil, key, err
 			}
@@ -133,12 +133,21 @@ func (s *Service) prepare(ctx context.Context, a access, make maker, drafts []dr
 	return objects, key, nil
 }
 
-// makeKey makes the key of one object: session objects are the software provider's, whatever the token's is.
-func (s *Service) makeKey(ctx context.Context, a access, o *keystore.Object, make maker, key *target) (public cryptoki.Attributes, err error) {
+// publicOf returns the public half among the drafts of a request; nil if there is none.
+func publicOf(drafts []draft) cryptoki.Attributes {
+	for _, d := range drafts {
+		if class, _ := d.attributes.Class(); class == cryptoki.CKO_PUBLIC_KEY {
+			return d.attributes
+		}
+	}
+	return nil
+}
+
+// makeKey makes the key of one object, in the provider that the token's rules say.
+func (s *Service) makeKey(ctx context.Context, a access, o *keystore.Object, half cryptoki.Attributes, make maker, key *target) (public cryptoki.Attributes, err error) {
 	session := !o.Attributes.Bool(cryptoki.CKA_TOKEN)
-	o.Provider = a.token.Provider
-	if session {
-		o.Provider = Software
+	if o.Provider, err = s.providerOf(a.token, o.Attributes, half); err != nil {
+		return nil, err
 	}
 	b, err := s.backend(o.Provider)
 	if err != nil {

@@ -71,7 +71,11 @@ func (s *Service) generateKeyPair(ctx context.Context, a *access, r *record, m c
 	if err != nil {
 		return Object{}, Object{}, err
 	}
-	if b, err := s.backend(a.token.Provider); err == nil && b.capabilities.OneUse && guarded.Bool(cryptoki.CKA_TOKEN) {
+	name, err := s.providerOf(a.token, guarded, open)
+	if err != nil {
+		return Object{}, Object{}, err
+	}
+	if b, err := s.backend(name); err == nil && b.capabilities.OneUse {
 		preferAsked(&guarded, private)
 	}
 	if err := a.mayTouch(open); err != nil {

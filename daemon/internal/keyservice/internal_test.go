@@ -113,3 +113,25 @@ func TestTurns(t *testing.T) {
 		t.Errorf("%d turns are left", len(turns.running))
 	}
 }
+
+func TestGlob(t *testing.T) {
+	for _, c := range []struct {
+		pattern, text string
+		want          bool
+	}{
+		{"*", "", true},
+		{"web-*", "web-", true},
+		{"web-*", "web", false},
+		{"*-key", "a/b-key-key", true},
+		{"*a*b*c*", "xxaxxbxxcxx", true},
+		{"*a*b*c*", "xxaxxcxxbxx", false},
+		{"w?b", "wéb", true},
+		{"w?b", "wb", false},
+		{"", "a", false},
+		{"[a]", "a", false},
+	} {
+		if glob(c.pattern, c.text) != c.want {
+			t.Errorf("%q of %q", c.text, c.pattern)
+		}
+	}
+}

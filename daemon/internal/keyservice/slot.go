@@ -3,6 +3,7 @@ package keyservice
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/pin"
@@ -16,12 +17,13 @@ const model = "AnyHSM"
 func (s *Service) ListSlots(ctx context.Context, call Call, moduleVersion string) (Slots, error) {
 	var slots Slots
 	tables := map[string]int{}
-	add := func(slot Slot, b *backend) {
-		index, ok := tables[b.name]
+	add := func(slot Slot, providers []string) {
+		key := strings.Join(providers, " ")
+		index, ok := tables[key]
 		if !ok {
 			index = len(slots.Tables)
-			tables[b.name] = index
-			slots.Tables = append(slots.Tables, b.table)
+			tables[key] = index
+			slots.Tables = append(slots.Tables, s.tableOf(providers))
 		}
 		slot.Table = index
 		slots.Slots = append(slots.Slots, slot)
@@ -32,7 +34,7 @@ func (s *Service) ListSlots(ctx context.Context, call Call, moduleVersion string
 	}
 	for _, t := range tokens {
 		if s.policy.Visible(call.Caller, t.UID) {
-			add(s.slot(t), s.tableOf(t.Provider))
+			add(s.slot(t), possible(t))
 		}
 	}
 	refusal := s.policy.AllowCreateToken(call.Caller)
@@ -41,20 +43,27 @@ func (s *Service) ListSlots(ctx context.Context, call Call, moduleVersion string
 		if err != nil {
 			return Slots{}, settle(err)
 		}
-		add(freeSlot(free), s.tableOf(s.config.DefaultProvider))
+		add(freeSlot(free), []string{s.config.DefaultProvider})
 	} else if len(slots.Slots) == 0 {
 		s.log.DebugContext(ctx, "a caller sees no slot", "caller", call.Caller.String(), "module", moduleVersion, "reason", refusal)
 	}
 	return slots, nil
 }
 
-// tableOf returns the provider whose mechanisms a token shows. A token whose provider is not configured, or not open,
-// keeps its slot, so that numbers stay the same, and shows no mechanisms: the module asks again when it needs one.
-func (s *Service) tableOf(name string) *backend {
-	if b, err := s.backend(name); err == nil {
-		return b
+// tableOf returns the mechanisms that a token shows whose keys can be in these providers. A token none of whose
+// providers is configured and open keeps its slot, so that numbers stay the same, and shows no mechanisms: the module
+// asks again when it needs one.
+func (s *Service) tableOf(providers []string) []Mechanism {
+	var able []*backend
+	for _, name := range providers {
+		if b, err := s.backend(name); err == nil {
+			able = append(able, b)
+		}
 	}
-	return &backend{name: name}
+	if len(able) == 1 {
+		return able[0].table
+	}
+	return union(able)
 }
 
 func (s *Service) slot(t keystore.Token) Slot {
