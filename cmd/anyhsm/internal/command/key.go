@@ -26,7 +26,7 @@ func (c *cli) keyCommand() *cobra.Command {
 		`Keys live in tokens. The token is named by --token or by the environment variable ANYHSM_TOKEN.`,
 		`  anyhsm key create tls --token web --type ec:p256
   anyhsm key list --token web`,
-		c.keyCreate(), c.keyImport(), c.keyAdopt(), c.keyList(), c.keyShow(), c.keyLabel(), c.keyDelete())
+		c.keyCreate(), c.keyImport(), c.keyAdopt(), c.keyRoute(), c.keyJoin(), c.keyList(), c.keyShow(), c.keyLabel(), c.keyDelete())
 }
 
 // tokenFlag adds --token to a command.
