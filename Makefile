@@ -15,7 +15,7 @@ help: ## List the targets
 build: ## Build the module, the daemon and the CLI into build/
 	go build -trimpath -ldflags '$(VERSION_FLAG)' -o $(BUILD)/anyhsmd ./daemon
 	go build -trimpath -ldflags '$(VERSION_FLAG)' -o $(BUILD)/anyhsm ./cmd/anyhsm
-	go build -trimpath -buildmode=c-shared -o $(BUILD)/anyhsm-pkcs11.so \
+	go build -trimpath -tags grpcnotrace -buildmode=c-shared -o $(BUILD)/anyhsm-pkcs11.so \
 		-ldflags '-s -w $(VERSION_FLAG) -extldflags=-Wl,--version-script=$(CURDIR)/p11module/exports.map' ./p11module
 	@rm -f $(BUILD)/anyhsm-pkcs11.h
 

@@ -22,7 +22,7 @@ type product struct {
 
 var (
 	moduleProduct = product{"anyhsm-pkcs11.so", "./p11module", "ANYHSM_MODULE", []string{
-		"-buildmode=c-shared", "-ldflags=-s -w -extldflags=-Wl,--version-script=" + filepath.Join(Root(), "p11module", "exports.map"),
+		"-tags=grpcnotrace", "-buildmode=c-shared", "-ldflags=-s -w -extldflags=-Wl,--version-script=" + filepath.Join(Root(), "p11module", "exports.map"),
 	}}
 	daemonProduct = product{"anyhsmd", "./daemon", "ANYHSM_DAEMON", nil}
 	cliProduct    = product{"anyhsm", "./cmd/anyhsm", "ANYHSM_CLI", nil}

@@ -89,3 +89,15 @@ func TestFlags(t *testing.T) {
 		}
 	}
 }
+
+// TestSize holds the module against a budget: each process that loads it maps and relocates it, and a fork copies it.
+func TestSize(t *testing.T) {
+	const budget = 13 << 20
+	info, err := os.Stat(daemontest.Module(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > budget {
+		t.Errorf("the module has %d bytes, its budget is %d; look with `go tool nm -size -sort size` at what came in", info.Size(), budget)
+	}
+}
