@@ -181,9 +181,22 @@ func (s *Service) destroyKey(ctx context.Context, o keystore.Object) error {
 	if o.Provider != covered && len(places) < len(o.References()) {
 		return fault.New(fault.FunctionFailed, "the key is also in a provider that is not configured on this daemon; configure it, or remove this reference of the key first")
 	}
+	if len(places) > 0 {
+		retired, err := s.store.Retired(ctx, o.ID)
+		if err != nil {
+			return err
+		}
+		for _, reference := range retired {
+			b, err := s.backend(reference.Provider)
+			if err != nil {
+				return err
+			}
+			places = append(places, place{b, reference})
+		}
+	}
 	for _, p := range places {
-		if _, ok := p.Provider.(provider.Destroyer); !ok && p.capabilities.Keeps {
-			return fault.New(fault.ActionProhibited, "provider %s cannot destroy keys; destroy the key where it is kept", p.name)
+		if err := p.destroyable(); err != nil {
+			return err
 		}
 	}
 	for _, p := range places {

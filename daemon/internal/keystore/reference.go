@@ -89,7 +89,7 @@ func (tx *Tx) PutReferences(o *Object, references ...KeyReference) error {
 	}
 	o.Revision = revision
 	o.setReferences(references)
-	if err := tx.exec(`DELETE FROM key_references WHERE object_id = ?`, o.ID); err != nil {
+	if err := tx.exec(`DELETE FROM key_references WHERE object_id = ? AND rank >= 0`, o.ID); err != nil {
 		return err
 	}
 	return tx.insertReferences(o.ID, references)
@@ -125,13 +125,17 @@ func (tx *Tx) RemoveReference(o *Object, reference KeyReference) error {
 
 func (tx *Tx) insertReferences(object uint64, references []KeyReference) error {
 	for rank, one := range references {
-		sum := sha256.Sum256(one.Ref)
-		if err := tx.exec(`INSERT INTO key_references (object_id, rank, provider, ref, ref_hash, mechanisms) VALUES (?, ?, ?, ?, ?, ?)`,
-			object, rank, one.Provider, present(one.Ref), sum[:], formatMechanisms(one.Mechanisms)); err != nil {
+		if err := tx.insertReference(object, rank, one); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (tx *Tx) insertReference(object uint64, rank int, one KeyReference) error {
+	sum := sha256.Sum256(one.Ref)
+	return tx.exec(`INSERT INTO key_references (object_id, rank, provider, ref, ref_hash, mechanisms) VALUES (?, ?, ?, ?, ?, ?)`,
+		object, rank, one.Provider, present(one.Ref), sum[:], formatMechanisms(one.Mechanisms))
 }
 
 // SetRouting says by which policy one of an object's references is chosen, empty for the token's; it sets Revision and

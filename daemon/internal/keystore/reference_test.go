@@ -85,3 +85,53 @@ func testReferences(t *testing.T, on database) {
 		t.Errorf("a reference outlives its object: %v", err)
 	}
 }
+
+// TestRetired: what is retired is found by those who ask whether a key is known, and by nobody who looks for one to use.
+func TestRetired(t *testing.T) { onEach(t, testRetired) }
+
+func testRetired(t *testing.T, on database) {
+	s := on.fresh(t)
+	ctx := t.Context()
+	token := newToken(t, s, "a")
+	soft, aws, hsm := KeyReference{Provider: "software", Ref: []byte("sealed")},
+		KeyReference{Provider: "aws", Ref: []byte("arn"), Mechanisms: []cryptoki.MechanismType{cryptoki.CKM_ECDSA}}, KeyReference{Provider: "hsm", Ref: []byte("id")}
+	o := Object{Token: token.UID, Provider: soft.Provider, Ref: soft.Ref}
+	change(t, s, func(tx *Tx) error { return tx.CreateObject(&o) })
+	check := func(what string, used []KeyReference, retired ...KeyReference) {
+		t.Helper()
+		now, err := s.Object(ctx, token.UID, o.ID)
+		if err != nil || !reflect.DeepEqual(now.References(), used) {
+			t.Errorf("%s: %+v in use, %v; want %+v", what, now.References(), err, used)
+		}
+		got, err := s.Retired(ctx, o.ID)
+		if err != nil || !reflect.DeepEqual(got, retired) {
+			t.Errorf("%s: %+v retired, %v; want %+v", what, got, err, retired)
+		}
+		for _, one := range retired {
+			if found, err := s.ObjectByRef(ctx, one.Provider, one.Ref); err != nil || found.ID != o.ID {
+				t.Errorf("%s: the key in %s is not known: %v", what, one.Provider, err)
+			}
+		}
+	}
+	check("at first", []KeyReference{soft})
+	change(t, s, func(tx *Tx) error {
+		if err := tx.PutReferences(&o, hsm); err != nil {
+			return err
+		}
+		return tx.Retire(o.ID, aws, soft)
+	})
+	check("moved", []KeyReference{hsm}, aws, soft)
+	change(t, s, func(tx *Tx) error { return tx.AddReference(&o, KeyReference{Provider: "vault", Ref: []byte("v")}) })
+	change(t, s, func(tx *Tx) error { return tx.RemoveReference(&o, KeyReference{Provider: "vault", Ref: []byte("v")}) })
+	change(t, s, func(tx *Tx) error { return tx.UpdateObject(&o) })
+	check("changed otherwise", []KeyReference{hsm}, aws, soft)
+	change(t, s, func(tx *Tx) error { return tx.Retire(o.ID, soft) })
+	check("destroyed", []KeyReference{hsm}, soft)
+	change(t, s, func(tx *Tx) error { return tx.Retire(o.ID) })
+	check("all destroyed", []KeyReference{hsm})
+	change(t, s, func(tx *Tx) error { return tx.Retire(o.ID, soft) })
+	change(t, s, func(tx *Tx) error { return tx.DeleteObject(token.UID, o.ID) })
+	if left, err := s.Retired(ctx, o.ID); err != nil || len(left) > 0 {
+		t.Errorf("%d references outlive their object, %v", len(left), err)
+	}
+}

@@ -22,11 +22,12 @@ const tokenVariable = "ANYHSM_TOKEN"
 const selectors = "KEY is a label, id:HEX (CKA_ID), a uid or an object's number"
 
 func (c *cli) keyCommand() *cobra.Command {
-	return group("key", "Make, import, adopt, list and delete keys",
+	return group("key", "Make, import, adopt, move, rotate and delete keys",
 		`Keys live in tokens. The token is named by --token or by the environment variable ANYHSM_TOKEN.`,
 		`  anyhsm key create tls --token web --type ec:p256
   anyhsm key list --token web`,
-		c.keyCreate(), c.keyImport(), c.keyAdopt(), c.keyRoute(), c.keyJoin(), c.keyList(), c.keyShow(), c.keyLabel(), c.keyDelete())
+		c.keyCreate(), c.keyImport(), c.keyAdopt(), c.keyList(), c.keyShow(), c.keyLabel(), c.keyRoute(), c.keyJoin(),
+		c.keyCopy(), c.keyMove(), c.keyRetire(), c.keyRotate(), c.keyDelete())
 }
 
 // tokenFlag adds --token to a command.

@@ -40,6 +40,7 @@ func Register(registrar grpc.ServiceRegistrar, config Config) {
 	anyhsmv1.RegisterStatusServiceServer(registrar, statusServer{config: config})
 	anyhsmv1.RegisterTokenAdminServiceServer(registrar, tokenServer{keys: config.Keys})
 	anyhsmv1.RegisterKeyAdminServiceServer(registrar, keyServer{keys: config.Keys})
+	anyhsmv1.RegisterPlacementServiceServer(registrar, placementServer{keys: config.Keys})
 	anyhsmv1.RegisterApplicationServiceServer(registrar, applicationServer{config: config})
 	anyhsmv1.RegisterEnrollmentServiceServer(registrar, enrollmentServer{applications: config.Applications})
 	anyhsmv1.RegisterProviderServiceServer(registrar, providerServer{keys: config.Keys})

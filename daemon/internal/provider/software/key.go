@@ -1,12 +1,10 @@
 package software
 
 import (
-	"bytes"
 	"context"
 	"crypto/rsa"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
-	"github.com/anyhsm/anyhsm/daemon/internal/provider/keywrap"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/softkey"
 )
@@ -108,16 +106,9 @@ func (k *key) Wrap(ctx context.Context, under *rsa.PublicKey) ([]byte, error) {
 		return nil, err
 	}
 	defer wipe(attributes)
-	material := keywrap.Value(bytes.Clone(attributes.Bytes(cryptoki.CKA_VALUE)))
-	if class, _ := attributes.Class(); class == cryptoki.CKO_PRIVATE_KEY {
-		parsed, err := softkey.FromAttributes(attributes)
-		if err != nil {
-			return nil, err
-		}
-		defer parsed.Wipe()
-		if material, err = parsed.PKCS8(); err != nil {
-			return nil, err
-		}
+	material, err := provider.MaterialOf(attributes)
+	if err != nil {
+		return nil, err
 	}
 	defer clear(material)
 	return material.Wrap(ctx, under)
