@@ -34,7 +34,7 @@ test: install-packages build ## Run everything: units, hosts, real applications
 	go test -timeout 20m ./...
 
 test-chaos: install-packages build ## Break replicas, networks, database for CHAOS_TIME (5m); CHAOS_SEED repeats
-	CHAOS_TIME=$(CHAOS_TIME) go test -v -count=1 -timeout 30m -run 'TestChaos|TestFullDisk' ./softhsm-tests/chaos
+	CHAOS_TIME=$(CHAOS_TIME) go test -v -count=1 -timeout 30m -run 'TestChaos|TestFullDisk|TestEndpoints' ./softhsm-tests/chaos
 
 bench: build ## Measure SoftHSM, p11-kit's remote and ours against each other (BENCH='-help' lists options)
 	@scripts/install-packages.sh

@@ -99,10 +99,13 @@ func (a *application) work(role string) error {
 			break
 		}
 		name := a.name + "-" + strconv.Itoa(n)
-		if role == "keys" {
+		switch role {
+		case "keys":
 			a.key(name, n, pause)
-		} else {
+		case "objects":
 			a.object(name, n, pause)
+		case "signer":
+			a.signer(name, pause)
 		}
 	}
 	return errors.Join(a.failed, a.log.Close())
@@ -134,19 +137,7 @@ func (a *application) do(r history.Record, operation func(end *history.Record) e
 
 // key is the life of a key pair: made, seen, used, and now and then destroyed.
 func (a *application) key(name string, n int, pause time.Duration) {
-	var public, private pkcs11.ObjectHandle
-	var point []byte
-	made := a.do(history.Record{Kind: history.Generate, Name: name}, func(end *history.Record) (err error) {
-		if public, private, err = a.generate(name); err != nil {
-			return err
-		}
-		if point, err = a.attribute(public, pkcs11.CKA_EC_POINT); err != nil {
-			return err
-		}
-		uid, err := a.attribute(private, uniqueID)
-		end.UID, end.Value = string(uid), hex.EncodeToString(point)
-		return err
-	})
+	public, private, point, made := a.make(name)
 	a.see(name, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKA_EC_POINT)
 	if !made {
 		return
@@ -175,6 +166,41 @@ func (a *application) key(name string, n int, pause time.Duration) {
 			return a.module.DestroyObject(a.session, public)
 		})
 		a.see(name, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKA_EC_POINT)
+	}
+}
+
+// make makes a key pair, and learns what tells it apart from all others.
+func (a *application) make(name string) (public, private pkcs11.ObjectHandle, point []byte, made bool) {
+	made = a.do(history.Record{Kind: history.Generate, Name: name}, func(end *history.Record) (err error) {
+		if public, private, err = a.generate(name); err != nil {
+			return err
+		}
+		if point, err = a.attribute(public, pkcs11.CKA_EC_POINT); err != nil {
+			return err
+		}
+		uid, err := a.attribute(private, uniqueID)
+		end.UID, end.Value = string(uid), hex.EncodeToString(point)
+		return err
+	})
+	return public, private, point, made
+}
+
+// signer makes one key and signs with it to the end.
+func (a *application) signer(name string, pause time.Duration) {
+	_, private, point, made := a.make(name)
+	if !made {
+		return
+	}
+	for n := 0; a.failed == nil; n++ {
+		if _, err := os.Stat(os.Getenv("STOP")); err == nil {
+			return
+		}
+		digest := sha256.Sum256(fmt.Append(nil, name, n))
+		a.do(history.Record{Kind: history.Sign, Name: name}, func(*history.Record) error {
+			_, err := a.sign(private, point, digest[:])
+			return err
+		})
+		time.Sleep(pause)
 	}
 }
 

@@ -147,23 +147,29 @@ func (c *cluster) startApplications(t *testing.T, stop <-chan struct{}) (names [
 	}
 	for _, d := range drivers {
 		names = append(names, d.name)
-		command := exec.Command(os.Args[0])
-		command.Env = append(os.Environ(), "ANYHSM_CHAOS="+d.role, "NAME="+d.name, "TOKEN="+d.token, "PIN="+userPIN, "MODULE="+c.module, "PAUSE=20ms",
-			"STOP="+c.stopFile(), "HISTORY="+historyDir(c), "ANYHSM_CONFIG="+c.addApplication(t, d.name), "ANYHSM_SOCKET=")
-		var errors strings.Builder
-		command.Stderr = &errors
-		command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		must(t, command.Start())
-		all.Go(func() {
-			if err := command.Wait(); err != nil {
-				t.Errorf("the application %s: %v: %s", d.name, err, errors.String())
-			}
-		})
+		c.drive(t, &all, d.name, d.role, d.token)
 	}
 	if len(names) != applications {
 		t.Fatalf("%d applications", len(names))
 	}
 	return names, all.Wait
+}
+
+// drive starts this program as an application.
+func (c *cluster) drive(t *testing.T, all *sync.WaitGroup, name, role, token string) {
+	t.Helper()
+	command := exec.Command(os.Args[0])
+	command.Env = append(os.Environ(), "ANYHSM_CHAOS="+role, "NAME="+name, "TOKEN="+token, "PIN="+userPIN, "MODULE="+c.module, "PAUSE=20ms",
+		"STOP="+c.stopFile(), "HISTORY="+historyDir(c), "ANYHSM_CONFIG="+c.addApplication(t, name), "ANYHSM_SOCKET=")
+	var errors strings.Builder
+	command.Stderr = &errors
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	must(t, command.Start())
+	all.Go(func() {
+		if err := command.Wait(); err != nil {
+			t.Errorf("the application %s: %v: %s", name, err, errors.String())
+		}
+	})
 }
 
 // happened is a fault that was injected.

@@ -162,6 +162,7 @@ func (c *cluster) prepare(t *testing.T, n int, cli string, k keyServer, tables s
 	must(t, os.Mkdir(r.dir, 0o755))
 	r.socket, r.config = filepath.Join(r.dir, "s"), filepath.Join(r.dir, "anyhsmd.toml")
 	port := freePort(t)
+	r.metrics = net.JoinHostPort(c.network.host(n), freePort(t))
 	store, err := c.network.toBack(n, strconv.Itoa(c.database.Port))
 	must(t, err)
 	kmip, err := c.network.toBack(n, k.port)
@@ -178,6 +179,7 @@ admins = ["uid:%d"]
 unix = %q
 tcp = %q
 advertise = [%q]
+metrics = %q
 [root_key]
 file = %q
 [[provider]]
@@ -189,7 +191,7 @@ certificate = %q
 key = %q
 ca = %q
 protocol = "2.1"
-%s`, postgrestest.User, store, database, password, os.Getuid(), r.socket, net.JoinHostPort(c.network.host(n), port), c.network.host(n),
+%s`, postgrestest.User, store, database, password, os.Getuid(), r.socket, net.JoinHostPort(c.network.host(n), port), c.network.host(n), r.metrics,
 		filepath.Join(c.dir, "root.key"), kmip, k.dir+"/client.crt", k.dir+"/client.key", k.dir+"/ca.crt", tables)
 	must(t, os.WriteFile(r.config, []byte(text), 0o600))
 	return r

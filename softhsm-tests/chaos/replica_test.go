@@ -1,11 +1,14 @@
 package chaos
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,7 +28,7 @@ type replica struct {
 	dir, socket, config string
 	network             network
 	cli                 string
-	endpoint            string
+	endpoint, metrics   string
 
 	mu      sync.Mutex
 	program string
@@ -151,6 +154,22 @@ func (r *replica) admin(environment []string, arguments ...string) (string, erro
 		return "", fmt.Errorf("anyhsm %s: %w: %s", strings.Join(arguments, " "), err, errors.String())
 	}
 	return out.String(), nil
+}
+
+// signatures is how many the daemon has made since it was started.
+func (r *replica) signatures() (int, error) {
+	response, err := http.Get("http://" + r.metrics + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if number, found := strings.CutPrefix(lines.Text(), `anyhsm_rpc_requests_total{code="OK",method="CryptoService/Sign"} `); found {
+			count, err := strconv.ParseFloat(number, 64)
+			return int(count), err
+		}
+	}
+	return 0, nil
 }
 
 // tail is the end of a file.

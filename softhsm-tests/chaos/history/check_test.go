@@ -179,6 +179,11 @@ func TestDoubt(t *testing.T) {
 	if wrong := Check(records, view(), rules); len(wrong) != 2 {
 		t.Errorf("without a window: %q", wrong)
 	}
+	excused.Windows[0].Spared = []Kind{Create}
+	if wrong := Check(records, view(), excused); len(wrong) != 2 {
+		t.Errorf("a kind that the window does not excuse: %q", wrong)
+	}
+	excused.Windows[0].Spared = nil
 	excused.Windows[0].Errors = []string{"CKR_DEVICE_MEMORY"}
 	if wrong := Check(records, view(), excused); len(wrong) != 1 {
 		t.Errorf("an error that the window does not excuse: %q", wrong)

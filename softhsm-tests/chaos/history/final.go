@@ -1,6 +1,9 @@
 package history
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Final is what is there at the end.
 type Final struct {
@@ -53,20 +56,14 @@ type Window struct {
 	From, To time.Time
 	// Errors are the CK_RVs' names; what else failed is not excused. A handshake has no CK_RV and is excused.
 	Errors []string
+	// Spared kinds are not excused all the same.
+	Spared []Kind
 	Why    string
 }
 
 func (w Window) excuses(o *operation) bool {
-	if !o.from.Before(w.To) || !o.to.After(w.From) {
+	if !o.from.Before(w.To) || !o.to.After(w.From) || slices.Contains(w.Spared, o.Kind) {
 		return false
 	}
-	if o.Kind == Handshake {
-		return true
-	}
-	for _, name := range w.Errors {
-		if name == o.err {
-			return true
-		}
-	}
-	return false
+	return o.Kind == Handshake || slices.Contains(w.Errors, o.err)
 }
