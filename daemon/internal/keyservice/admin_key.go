@@ -178,5 +178,5 @@ func (s *Service) DeleteKey(ctx context.Context, call Call, key string) (keys []
 		}
 		return nil
 	})
-	return keys, err
+	return keys, s.halfGone(err, doomed...)
 }

@@ -168,7 +168,28 @@ func (s *Service) DestroyObject(ctx context.Context, call Call, id uint64) (repl
 		return err
 	})
 	a.reply.Revision = revision
-	return a.reply, err
+	return a.reply, s.halfGone(err, t.Object)
+}
+
+// halfGone is the error of a change that could not be noted after the keys of objects were destroyed where they are kept.
+// The store says that nothing was changed when its disk is full, say, and that is true of the store alone: the caller
+// must come again, with the same request, until the other half is done.
+func (s *Service) halfGone(err error, objects ...keystore.Object) error {
+	if !fault.Is(err, fault.DeviceMemory) && !fault.Is(err, fault.HostMemory) && !fault.Is(err, fault.Internal) {
+		return err
+	}
+	for _, o := range objects {
+		places, unknown := s.places(o)
+		if unknown != nil {
+			continue
+		}
+		for _, p := range places {
+			if p.capabilities.Keeps {
+				return fault.New(fault.DeviceError, "the key of object %d was destroyed in provider %s, but the store could not note it: %w; destroy the object again", o.ID, p.name, err)
+			}
+		}
+	}
+	return err
 }
 
 // destroyKey destroys the key behind an object wherever it is kept. A place that cannot is found out before any other
