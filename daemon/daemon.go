@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,9 +17,11 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/config"
 	"github.com/anyhsm/anyhsm/daemon/internal/frontend/admin"
 	"github.com/anyhsm/anyhsm/daemon/internal/frontend/pkcs11"
+	"github.com/anyhsm/anyhsm/daemon/internal/frontend/storeadmin"
 	"github.com/anyhsm/anyhsm/daemon/internal/keyservice"
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/policy"
+	"github.com/anyhsm/anyhsm/daemon/internal/rootkey"
 	"github.com/anyhsm/anyhsm/daemon/internal/seal"
 	"github.com/anyhsm/anyhsm/daemon/internal/server"
 	"github.com/anyhsm/anyhsm/daemon/internal/ticket"
@@ -75,15 +78,23 @@ func (d *daemon) open(ctx context.Context) error {
 			logger.Error("the last audit events could not be written", "error", err)
 		}
 	})
-	keys, err := d.openKeys(ctx, store, root, decisions, uses)
+	current, next := rootSources(c)
+	login, err := seal.OpenLoginKeys(ctx, root, store, time.Duration(c.Login.TicketLifetime))
 	if err != nil {
 		return err
 	}
+	rootKey := rootkey.New(rootkey.Config{Store: store, Root: root, Login: login, Name: d.name(), Current: current, Next: next, Logger: logger})
+	keys, err := d.openKeys(ctx, store, root, login, decisions, uses, rootKey)
+	if err != nil {
+		return err
+	}
+	d.background(rootKey.Run)
 
 	d.certificate = authn.NewServerCertificate(authority, c.Listen.Advertise)
 	d.server = server.New(server.Options{
 		Unix: c.Listen.Unix, TCP: c.Listen.TCP, Metrics: c.Listen.Metrics,
-		TLS: authn.TLSConfig(authority, d.certificate), Directory: &directory{policy: decisions, store: store, logger: logger}, Health: store.Check, Logger: logger,
+		TLS: authn.TLSConfig(authority, d.certificate), Directory: &directory{policy: decisions, store: store, logger: logger},
+		Health: func(ctx context.Context) error { return errors.Join(store.Check(ctx), rootKey.Follow(ctx)) }, Logger: logger,
 		Transport: c.Listen.Transport,
 	})
 	d.server.Metrics().Gauge("anyhsm_audit_queue_events", "Key uses that wait to be written to the audit log.", func() float64 {
@@ -96,6 +107,7 @@ func (d *daemon) open(ctx context.Context) error {
 		Endpoints: d.endpoints, Listeners: d.listeners,
 		StoreName: c.Store, ConfigFile: c.File, Started: time.Now(), Draining: d.server.Draining(),
 	})
+	storeadmin.Register(d.server, storeadmin.Config{Store: store, Root: root, RootKey: rootKey})
 	return d.server.Listen()
 }
 
@@ -104,14 +116,7 @@ func (d *daemon) open(ctx context.Context) error {
 const refreshInterval = 15 * time.Second
 
 func (d *daemon) keepFresh(decisions *policy.Policy) {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	d.onClose(func() {
-		stop()
-		<-done
-	})
-	go func() {
-		defer close(done)
+	d.background(func(ctx context.Context) {
 		ticker := time.NewTicker(refreshInterval)
 		defer ticker.Stop()
 		for {
@@ -124,11 +129,11 @@ func (d *daemon) keepFresh(decisions *policy.Policy) {
 				d.logger.Error("the policy could not be refreshed; the last one stays in force", "error", err)
 			}
 		}
-	}()
+	})
 }
 
-// follow sees to it that what another daemon on the same store changes takes effect here at once.
-func (d *daemon) follow(store *keystore.Store, decisions *policy.Policy, keys *keyservice.Service) {
+// background runs something until the daemon closes.
+func (d *daemon) background(run func(ctx context.Context)) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	d.onClose(func() {
@@ -137,30 +142,41 @@ func (d *daemon) follow(store *keystore.Store, decisions *policy.Policy, keys *k
 	})
 	go func() {
 		defer close(done)
-		store.Watch(ctx, func(ctx context.Context) error {
-			// The keys of tokens that are gone go too; others are read again when they are needed.
-			keys.Forget()
-			return decisions.Refresh(ctx)
-		})
+		run(ctx)
 	}()
 }
 
+// name tells this replica from others on the same store, also after a restart.
+func (d *daemon) name() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	listener := d.config.Listen.Unix
+	if listener == "" {
+		listener = d.config.Listen.TCP
+	}
+	return host + ":" + listener
+}
+
+// follow sees to it that what another daemon on the same store changes takes effect here at once.
+func (d *daemon) follow(store *keystore.Store, decisions *policy.Policy, keys *keyservice.Service, rootKey *rootkey.Service) {
+	d.background(func(ctx context.Context) {
+		store.Watch(ctx, func(ctx context.Context) error {
+			// The keys of tokens that are gone go too; others are read again when they are needed.
+			keys.Forget()
+			return errors.Join(rootKey.Follow(ctx), decisions.Refresh(ctx))
+		})
+	})
+}
+
 func (d *daemon) openStore(ctx context.Context) (*keystore.Store, *seal.Root, error) {
-	var settings []keystore.Option
-	if path := d.config.StorePath(); path != "" {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return nil, nil, fmt.Errorf("cannot make the store's directory: %w; make it, or change store", err)
-		}
-		unlock, err := server.Lock(path+".lock", "the store "+path)
-		if err != nil {
-			return nil, nil, err
-		}
-		d.onClose(unlock)
+	unlock, err := lockStore(d.config.StorePath())
+	if err != nil {
+		return nil, nil, err
 	}
-	if d.config.StorePassword != "" {
-		settings = append(settings, keystore.Password(d.config.StorePassword.Read))
-	}
-	store, err := keystore.Open(ctx, d.config.Store, settings...)
+	d.onClose(unlock)
+	store, err := keystore.Open(ctx, d.config.Store, storeSettings(d.config)...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -169,7 +185,13 @@ func (d *daemon) openStore(ctx context.Context) (*keystore.Store, *seal.Root, er
 			d.logger.Error("the store did not close cleanly", "error", err)
 		}
 	})
-	root, err := d.openRoot(ctx, store)
+	current, next := rootSources(d.config)
+	if current.File != "" {
+		if err := os.MkdirAll(filepath.Dir(current.File), 0o700); err != nil {
+			return nil, nil, fmt.Errorf("cannot make the root key's directory: %w; make it, or change root_key.file", err)
+		}
+	}
+	root, err := seal.Open(ctx, current, next, store)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -178,22 +200,49 @@ func (d *daemon) openStore(ctx context.Context) (*keystore.Store, *seal.Root, er
 	return store, root, nil
 }
 
-func (d *daemon) openRoot(ctx context.Context, store *keystore.Store) (*seal.Root, error) {
-	if d.config.RootKey.Passphrase == "" {
-		if err := os.MkdirAll(filepath.Dir(d.config.RootKey.File), 0o700); err != nil {
-			return nil, fmt.Errorf("cannot make the root key's directory: %w; make it, or change root_key.file", err)
-		}
-		return seal.FromFile(ctx, d.config.RootKey.File, store)
+// lockStore makes the directory of a store that is a file, and keeps other daemons and offline work from it. A store on
+// a server has no path.
+func lockStore(path string) (unlock func(), err error) {
+	if path == "" {
+		return func() {}, nil
 	}
-	passphrase, err := d.config.RootKey.Passphrase.Read()
-	if err != nil {
-		return nil, fmt.Errorf("root_key.passphrase: %w", err)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the store's directory: %w; make it, or change store", err)
 	}
-	defer clear(passphrase)
-	return seal.FromPassphrase(ctx, passphrase, store)
+	return server.Lock(path+".lock", "the store "+path)
 }
 
-func (d *daemon) openKeys(ctx context.Context, store *keystore.Store, root *seal.Root, decisions *policy.Policy, uses *audit.Log) (*keyservice.Service, error) {
+func storeSettings(c config.Config) []keystore.Option {
+	if c.StorePassword == "" {
+		return nil
+	}
+	return []keystore.Option{keystore.Password(c.StorePassword.Read)}
+}
+
+// rootSources are where the root key comes from, and the next one if the configuration says so.
+func rootSources(c config.Config) (current, next seal.Source) {
+	of := func(file string, passphrase config.Secret) seal.Source {
+		if passphrase == "" {
+			return seal.Source{File: file}
+		}
+		return seal.Source{Passphrase: func() ([]byte, error) {
+			value, err := passphrase.Read()
+			if err != nil {
+				return nil, fmt.Errorf("the root key's passphrase: %w", err)
+			}
+			return value, nil
+		}}
+	}
+	current = of(c.RootKey.File, c.RootKey.Passphrase)
+	if n := c.RootKey.Next; n != nil {
+		next = of(n.File, n.Passphrase)
+	}
+	return current, next
+}
+
+func (d *daemon) openKeys(ctx context.Context, store *keystore.Store, root *seal.Root, login *seal.LoginKeys,
+	decisions *policy.Policy, uses *audit.Log, rootKey *rootkey.Service,
+) (*keyservice.Service, error) {
 	keyring := seal.NewKeyring(root, func(ctx context.Context, uid string) ([]byte, error) {
 		token, err := store.Token(ctx, uid)
 		return token.SealedKey, err
@@ -206,7 +255,7 @@ func (d *daemon) openKeys(ctx context.Context, store *keystore.Store, root *seal
 	d.onClose(func() { catalog.Close(providers, d.logger) })
 	lifetime := time.Duration(d.config.Login.TicketLifetime)
 	keys, err := keyservice.New(keyservice.Config{
-		Store: store, Keyring: keyring, Tickets: ticket.NewIssuer(root, lifetime), Policy: decisions, Audit: uses,
+		Store: store, Keyring: keyring, Tickets: ticket.NewIssuer(login, lifetime), Policy: decisions, Audit: uses,
 		Providers: providers, DefaultProvider: config.Software,
 		MaxFailed: d.config.Login.MaxFailed, TicketLifetime: lifetime, Logger: d.logger,
 	})
@@ -214,7 +263,7 @@ func (d *daemon) openKeys(ctx context.Context, store *keystore.Store, root *seal
 		return nil, err
 	}
 	d.onClose(keys.Forget)
-	d.follow(store, decisions, keys)
+	d.follow(store, decisions, keys, rootKey)
 	return keys, nil
 }
 

@@ -22,6 +22,9 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(arguments []string, stdout, stderr io.Writer) int {
+	if len(arguments) > 0 && offline[arguments[0]] != nil {
+		return report(stderr, offline[arguments[0]](arguments[1:], stdout, stderr))
+	}
 	flags := flag.NewFlagSet("anyhsmd", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	file := flags.String("config", "", "the configuration `FILE` (default $ANYHSMD_CONFIG, /etc/anyhsm/anyhsmd.toml, else built-in)")
@@ -30,6 +33,9 @@ func run(arguments []string, stdout, stderr io.Writer) int {
 	flags.Usage = func() {
 		_, _ = fmt.Fprintln(stderr, "anyhsmd serves keys to the AnyHSM module. Usage: anyhsmd [--config FILE] [--check-config] [--version]")
 		flags.PrintDefaults()
+		_, _ = fmt.Fprintln(stderr, "\nWhile no daemon runs on the store:\n"+
+			"  anyhsmd restore [--config FILE] [--force] BACKUP    make a store of a backup (anyhsm backup)\n"+
+			"  anyhsmd migrate --from STORE --to STORE             copy a store into another database")
 	}
 	if err := flags.Parse(arguments); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -45,13 +51,24 @@ func run(arguments []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stdout, "anyhsmd", version.Version)
 		return 0
 	}
-	if err := serve(*file, *check, stdout, stderr); err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			_, _ = fmt.Fprintln(stderr, "anyhsmd:", line)
-		}
-		return 1
+	return report(stderr, serve(*file, *check, stdout, stderr))
+}
+
+// errUsage is a wrong command line, which was shown already.
+var errUsage = errors.New("the command line is wrong")
+
+// report shows an error and returns the exit code.
+func report(stderr io.Writer, err error) int {
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		return 2
 	}
-	return 0
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		_, _ = fmt.Fprintln(stderr, "anyhsmd:", line)
+	}
+	return 1
 }
 
 // serve loads the configuration and either shows it or runs the daemon until a signal ends it.

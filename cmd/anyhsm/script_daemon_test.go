@@ -211,3 +211,17 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o644))
 }
+
+// daemonProgram runs anyhsmd to its end: anyhsmd COMMAND ARGS..., with the script's configuration; neg wants it to fail.
+func daemonProgram(ts *testscript.TestScript, neg bool, args []string) {
+	dir, err := binaries()
+	ts.Check(err)
+	if len(args) == 0 {
+		ts.Fatalf("usage: anyhsmd COMMAND ARGS...")
+	}
+	words := append([]string{args[0], "--config", ts.MkAbs("d/anyhsmd.toml")}, args[1:]...)
+	err = ts.Exec(filepath.Join(dir, "anyhsmd"), words...)
+	if (err != nil) != neg {
+		ts.Fatalf("anyhsmd %s: %v", strings.Join(args, " "), err)
+	}
+}

@@ -26,6 +26,11 @@ func TestScripts(t *testing.T) {
 			home := filepath.Join(env.WorkDir, "home")
 			env.Setenv("HOME", home)
 			// Without it the machine's own configuration and daemon would take part.
+			dir, err := binaries()
+			if err != nil {
+				return err
+			}
+			env.Setenv("ANYHSMD", filepath.Join(dir, "anyhsmd"))
 			env.Setenv("ANYHSM_SOCKET", filepath.Join(env.WorkDir, "d", "anyhsmd.sock"))
 			// Other users must reach the socket and the files of a script.
 			for _, dir := range []string{env.WorkDir, filepath.Dir(env.WorkDir)} {
@@ -42,6 +47,7 @@ func TestScripts(t *testing.T) {
 			"daemon":      startDaemon,
 			"daemon-stop": stopDaemon,
 			"daemon-kill": killDaemon,
+			"anyhsmd":     daemonProgram,
 			"softhsm":     softHSM,
 			"as":          asUser,
 			"openssl-key": opensslKey,

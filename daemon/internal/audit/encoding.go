@@ -44,10 +44,13 @@ type Head struct {
 	MAC []byte
 }
 
-// Authenticator makes the MAC of a head; seal.Root is one.
+// Authenticator makes the MAC of a head and tells whether one is right; seal.Root is one.
 type Authenticator interface {
 	MAC(purpose string, data []byte) []byte
+	Authentic(purpose string, data, mac []byte) bool
 }
+
+const headPurpose = "audit head"
 
 // Append chains events to a head: it gives each its Sequence and Hash, and Time where it is zero, and returns the new
 // head. Stores call it; a may be nil.
@@ -72,8 +75,15 @@ func Append(head Head, events []Event, now time.Time, a Authenticator) Head {
 	return head
 }
 
-func (h Head) mac(a Authenticator) []byte {
-	return a.MAC("audit head", append(binary.BigEndian.AppendUint64(nil, h.Sequence), h.Hash...))
+func (h Head) mac(a Authenticator) []byte { return a.MAC(headPurpose, h.authenticated()) }
+
+// Authentic tells whether the head's MAC is right.
+func (h Head) Authentic(a Authenticator) bool {
+	return a.Authentic(headPurpose, h.authenticated(), h.MAC)
+}
+
+func (h Head) authenticated() []byte {
+	return append(binary.BigEndian.AppendUint64(nil, h.Sequence), h.Hash...)
 }
 
 // Encode returns the head as bytes, for a store.

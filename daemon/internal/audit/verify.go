@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"fmt"
 )
 
@@ -85,7 +84,7 @@ func checkHead(ctx context.Context, source Source, head Head, report Report, a A
 	if head.Sequence > 0 && !bytes.Equal(head.Hash, report.Hash) {
 		return &Break{head.Sequence, fmt.Sprintf("event %d is not the one that the head of the chain names: it and events before it were replaced", head.Sequence)}, nil
 	}
-	if a != nil && head.Sequence > 0 && !hmac.Equal(head.mac(a), head.MAC) {
+	if a != nil && head.Sequence > 0 && !head.Authentic(a) {
 		return &Break{head.Sequence, "the head of the chain was changed, or made without the root key: events may be missing from the end"}, nil
 	}
 	if head.Sequence > 0 {

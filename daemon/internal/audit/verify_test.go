@@ -22,6 +22,10 @@ func (k keyed) MAC(purpose string, data []byte) []byte {
 	return mac.Sum(nil)
 }
 
+func (k keyed) Authentic(purpose string, data, mac []byte) bool {
+	return hmac.Equal(k.MAC(purpose, data), mac)
+}
+
 // chain is a Source in memory.
 type chain struct {
 	events []Event

@@ -137,6 +137,41 @@ func readAuthority(value []byte, sealer Sealer) (*Authority, error) {
 	return &Authority{certificate: certificate, key: key, now: time.Now}, nil
 }
 
+// Verify tells whether the store's authority, if it has one, can be read and its key opens.
+func Verify(ctx context.Context, meta interface {
+	Meta(ctx context.Context, key string) ([]byte, error)
+}, sealer Sealer,
+) error {
+	value, err := meta.Meta(ctx, authorityMeta)
+	if err != nil || value == nil {
+		return err
+	}
+	_, err = readAuthority(value, sealer)
+	return err
+}
+
+// Resealer opens what the current root key has sealed and seals it under the next one; seal.Root is one.
+type Resealer interface {
+	Reseal(purpose string, sealed, aad []byte) ([]byte, error)
+}
+
+// AuthorityMeta is where the store keeps the authority.
+const AuthorityMeta = authorityMeta
+
+// Reseal returns the authority as it is stored, with its key sealed under the next root key.
+func Reseal(value []byte, resealer Resealer) ([]byte, error) {
+	var s stored
+	if _, err := asn1.Unmarshal(value, &s); err != nil {
+		return nil, fault.New(fault.StoreDamaged, "the certificate authority in the store cannot be read: %w; restore the store from a backup", err)
+	}
+	sealed, err := resealer.Reseal(authorityPurpose, s.SealedKey, s.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	s.SealedKey = sealed
+	return asn1.Marshal(s)
+}
+
 // Certificate returns the authority's own certificate.
 func (a *Authority) Certificate() *x509.Certificate { return a.certificate }
 

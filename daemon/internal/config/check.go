@@ -33,6 +33,20 @@ func (c Config) onServer() bool {
 	return strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://")
 }
 
+// check tells what is wrong with one source of a root key.
+func (k RootKey) check(name string, wrong func(format string, args ...any)) {
+	switch {
+	case k.File != "" && k.Passphrase != "":
+		wrong("%s: both file and passphrase are given; keep the one that the store was made with", name)
+	case k.File != "" && !filepath.IsAbs(k.File):
+		wrong("%s.file: %q is no absolute path; give one", name, k.File)
+	case k.Passphrase != "":
+		if err := k.Passphrase.check(); err != nil {
+			wrong("%s.passphrase: %v", name, err)
+		}
+	}
+}
+
 // check returns every problem as a sentence.
 func (c Config) check() []string {
 	var problems []string
@@ -45,14 +59,14 @@ func (c Config) check() []string {
 		}
 	}
 	c.Listen.check(wrong)
-	switch {
-	case c.RootKey.File != "" && c.RootKey.Passphrase != "":
-		wrong("root_key: both file and passphrase are given; keep the one that the store was made with")
-	case c.RootKey.File != "" && !filepath.IsAbs(c.RootKey.File):
-		wrong("root_key.file: %q is no absolute path; give one", c.RootKey.File)
-	case c.RootKey.Passphrase != "":
-		if err := c.RootKey.Passphrase.check(); err != nil {
-			wrong("root_key.passphrase: %v", err)
+	c.RootKey.check("root_key", wrong)
+	if next := c.RootKey.Next; next != nil {
+		next.check("root_key.next", wrong)
+		switch {
+		case next.File == "" && next.Passphrase == "":
+			wrong("root_key.next: neither file nor passphrase is given; give the one that comes next")
+		case next.Next != nil:
+			wrong("root_key.next.next: there is only one next root key; remove it")
 		}
 	}
 	if c.Login.MaxFailed < 1 || c.Login.MaxFailed > 1000 {

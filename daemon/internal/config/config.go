@@ -47,6 +47,9 @@ type Listen struct {
 type RootKey struct {
 	File       string `toml:"file,omitempty"`
 	Passphrase Secret `toml:"passphrase,omitempty"`
+	// Next is where the next root key comes from, for a rotation that changes the source. Without it the next key is
+	// FILE.next, and takes the file's name.
+	Next *RootKey `toml:"next,omitempty"`
 }
 
 // Audit says how careful the audit of key uses is.

@@ -8,6 +8,7 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/pin"
 	"github.com/anyhsm/anyhsm/daemon/internal/policy"
+	"github.com/anyhsm/anyhsm/daemon/internal/seal"
 	"github.com/anyhsm/anyhsm/daemon/internal/ticket"
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
@@ -82,11 +83,18 @@ func (s *Service) initToken(ctx context.Context, call Call, r *record, slot uint
 func (s *Service) createToken(ctx context.Context, call Call, r *record, t keystore.Token, accept func(keystore.Token) error) (uid string, err error) {
 	t.UID = identify(call, "", "token")
 	r.event.Token = t.UID
-	if t.SealedKey, err = s.keyring.NewKey(t.UID); err != nil {
-		return "", err
-	}
 	uid = t.UID
 	_, err = s.change(ctx, call, r, &uid, func(tx *keystore.Tx) error {
+		check, err := tx.Meta(ctx, seal.MetaCheck)
+		if err == nil {
+			err = s.keyring.Follow(check)
+		}
+		if err == nil {
+			t.SealedKey, err = s.keyring.NewKey(t.UID)
+		}
+		if err != nil {
+			return err
+		}
 		if err := tx.CreateToken(&t); err != nil {
 			return err
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pressly/goose/v3"
+
 	"github.com/anyhsm/anyhsm/daemon/internal/audit"
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
@@ -244,10 +246,20 @@ func testOlderSchema(t *testing.T, on database) {
 	path := on.make(t)
 	s := open(t, path)
 	token := newToken(t, s, "a")
-	for _, statement := range []string{"DELETE FROM counters WHERE name IN ('writer', 'policy')", "DELETE FROM goose_db_version WHERE version_id > 1"} {
-		if _, err := s.write.Exec(statement); err != nil {
-			t.Fatal(err)
-		}
+	dialect, options, err := s.engine.migrator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := goose.NewProvider(dialect, s.write, files, append(options, goose.WithDisableGlobalRegistry(true))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.DownTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
 	}
 	if on.name == onPostgres.name {
 		_, _, err := s.Change(t.Context(), Change{}, func(*Tx) ([]byte, error) { return nil, nil })

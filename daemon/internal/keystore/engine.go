@@ -44,6 +44,8 @@ type engine interface {
 	hints(ctx context.Context, heard, lost func())
 	// turn waits until no other daemon holds the name, and returns how to give it back.
 	turn(ctx context.Context, name string) (done func(), err error)
+	// patient returns the connections for a transaction that reads for long, made of those for reading, and how to end it.
+	patient(read *sql.DB) (db *sql.DB, end func() error)
 	close() error
 }
 

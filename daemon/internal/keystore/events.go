@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"slices"
@@ -33,7 +32,7 @@ func (tx *Tx) appendEvents(events []audit.Event) error {
 		return err
 	}
 	// A head that was forged while the daemon was down must not be made good by adding to it.
-	if tx.auth != nil && head.Sequence > 0 && !bytes.Equal(audit.Append(head, nil, tx.now, tx.auth).MAC, head.MAC) {
+	if tx.auth != nil && head.Sequence > 0 && !head.Authentic(tx.auth) {
 		return fault.New(fault.StoreDamaged, "the head of the audit in the store %s was changed from outside; run: anyhsm audit verify, and restore the store from a backup", tx.engine.name())
 	}
 	for i := range events {

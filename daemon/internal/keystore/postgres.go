@@ -47,6 +47,8 @@ const (
 	// stalled is how long a daemon may sit in a transaction without doing anything: when it is stopped or cut off, the
 	// server ends the transaction, so that others go on. stalledTurn is the same for the check of a PIN.
 	stalled, stalledTurn = 2 * time.Second, 30 * time.Second
+	// stalledDump is the same for a backup whose taker is slow.
+	stalledDump = 10 * time.Minute
 )
 
 // openPostgres opens the database, which must be there, and makes the schema if need be.
@@ -61,7 +63,7 @@ func openPostgres(ctx context.Context, dsn string, o options) (*Store, error) {
 	write := e.pool(writers, stalled)
 	read := e.pool(readers, stalled)
 	e.turns = e.pool(turnsAtOnce, stalledTurn)
-	s, err := newStore(ctx, write, read, e)
+	s, err := newStore(ctx, write, read, e, o.schema)
 	if err != nil {
 		return nil, errors.Join(err, read.Close(), write.Close(), e.close())
 	}
@@ -85,6 +87,12 @@ func (e *postgresEngine) pool(connections int, idle time.Duration) *sql.DB {
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	db.SetConnMaxLifetime(time.Hour)
 	return db
+}
+
+// patient returns a connection of its own for a transaction that reads for long.
+func (e *postgresEngine) patient(*sql.DB) (*sql.DB, func() error) {
+	db := e.pool(1, stalledDump)
+	return db, db.Close
 }
 
 // authenticate sets the password, as it is now.

@@ -44,6 +44,10 @@ func (e sqliteEngine) announce(context.Context, *sql.Tx) error      { return nil
 func (e sqliteEngine) hints(context.Context, func(), func())        {}
 func (e sqliteEngine) turn(context.Context, string) (func(), error) { return func() {}, nil }
 
+func (e sqliteEngine) patient(read *sql.DB) (*sql.DB, func() error) {
+	return read, func() error { return nil }
+}
+
 // openSQLite opens the file, or makes it.
 func openSQLite(ctx context.Context, path string) (*Store, error) {
 	path, err := filepath.Abs(path)
@@ -69,12 +73,22 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 		// We never leave an empty file: createSQLite sees to it.
 		return nil, fault.New(fault.StoreDamaged, "the store %s is empty; restore it from a backup, or remove it to begin anew", path)
 	}
-	return connectSQLite(ctx, path, true)
+	return connectSQLite(ctx, path, true, 0)
 }
 
 // createSQLite makes a store under a name of its own and links it to its path when it is complete and durable. So a
 // crash leaves no half-made store, an empty file is always damage, and of two daemons that start together one wins.
 func createSQLite(ctx context.Context, path string) error {
+	return makeSQLite(ctx, path, 0, func(*Store) error { return nil }, func(draft string) error {
+		if err := os.Link(draft, path); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// makeSQLite makes a store of a version of the schema beside a path, fills it, and lets name give it the path.
+func makeSQLite(ctx context.Context, path string, schema int64, fill func(*Store) error, name func(draft string) error) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fault.New(fault.InvalidInput, "the store's directory cannot be made: %w; make it for the daemon's user", err)
@@ -90,15 +104,18 @@ func createSQLite(ctx context.Context, path string) error {
 		}
 	}()
 	f.Close()
-	s, err := connectSQLite(ctx, draft, false)
+	s, err := connectSQLite(ctx, draft, false, schema)
 	if err != nil {
 		return err
+	}
+	if err := fill(s); err != nil {
+		return errors.Join(err, s.Close())
 	}
 	// Closing the last connection writes the log back into the file and removes it.
 	if err := s.Close(); err != nil {
 		return sqliteEngine{path}.fault(err)
 	}
-	if err := os.Link(draft, path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := name(draft); err != nil {
 		return fault.New(fault.InvalidInput, "the store cannot be made: %w; use a directory on a file system with links", err)
 	}
 	d, err := os.Open(dir)
@@ -108,7 +125,7 @@ func createSQLite(ctx context.Context, path string) error {
 	return sqliteEngine{path}.fault(err)
 }
 
-func connectSQLite(ctx context.Context, path string, check bool) (*Store, error) {
+func connectSQLite(ctx context.Context, path string, check bool, schema int64) (*Store, error) {
 	e := sqliteEngine{path}
 	// Writers take the lock when they begin, so that two of them wait for each other instead of failing in the middle.
 	write, err := sql.Open("sqlite", e.dsn("_txlock=immediate"))
@@ -130,7 +147,7 @@ func connectSQLite(ctx context.Context, path string, check bool) (*Store, error)
 	connections := max(4, 2*runtime.GOMAXPROCS(0))
 	read.SetMaxOpenConns(connections)
 	read.SetMaxIdleConns(connections)
-	s, err := newStore(ctx, write, read, e)
+	s, err := newStore(ctx, write, read, e, schema)
 	if err != nil {
 		read.Close()
 		write.Close()

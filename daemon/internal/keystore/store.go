@@ -39,7 +39,14 @@ const checkTime = 3 * time.Second
 // Option is a setting of Open.
 type Option func(*options)
 
-type options struct{ password func() ([]byte, error) }
+type options struct {
+	password func() ([]byte, error)
+	// schema is the version of the schema to migrate to; the newest if 0.
+	schema int64
+}
+
+// upTo leaves the schema of a new store at a version.
+func upTo(schema int64) Option { return func(o *options) { o.schema = schema } }
 
 // Password gives the password for a database server. It is read for each new connection, so that it can be changed
 // while the daemon runs; Open wipes what read returns.
@@ -51,26 +58,36 @@ func Open(ctx context.Context, dsn string, settings ...Option) (*Store, error) {
 	for _, set := range settings {
 		set(&o)
 	}
-	scheme, rest, found := strings.Cut(dsn, ":")
-	switch {
-	case !found || strings.Contains(scheme, "/"):
-		return openSQLite(ctx, dsn)
-	case scheme == "sqlite":
-		return openSQLite(ctx, rest)
-	case scheme == "postgres", scheme == "postgresql":
+	if path, ok := sqlitePath(dsn); ok {
+		return openSQLite(ctx, path)
+	}
+	scheme, _, _ := strings.Cut(dsn, ":")
+	if scheme == "postgres" || scheme == "postgresql" {
 		return openPostgres(ctx, dsn, o)
 	}
 	return nil, fault.New(fault.InvalidInput, "the store %q is of a kind that this daemon does not know; give sqlite:/path, a path, or postgres://user@host/database", scheme+":")
 }
 
-// newStore migrates the database and begins to prune it.
-func newStore(ctx context.Context, write, read *sql.DB, e engine) (*Store, error) {
+// sqlitePath returns the path of a store that is a file.
+func sqlitePath(dsn string) (string, bool) {
+	scheme, rest, found := strings.Cut(dsn, ":")
+	switch {
+	case !found || strings.Contains(scheme, "/"):
+		return dsn, true
+	case scheme == "sqlite":
+		return rest, true
+	}
+	return "", false
+}
+
+// newStore migrates the database, to a version of the schema or the newest, and begins to prune it.
+func newStore(ctx context.Context, write, read *sql.DB, e engine, schema int64) (*Store, error) {
 	s := &Store{
 		Reader: Reader{q: e.querier(read), engine: e, pooled: true},
 		write:  write, read: read, tries: turns{}, now: time.Now, remember: rememberRemoved,
 	}
 	s.cache.init(!e.shared())
-	if err := s.migrate(ctx); err != nil {
+	if err := s.migrateTo(ctx, schema); err != nil {
 		return nil, err
 	}
 	pruning, stop := context.WithCancel(context.Background())

@@ -21,6 +21,10 @@ func (k keyed) MAC(purpose string, data []byte) []byte {
 	return mac.Sum(nil)
 }
 
+func (k keyed) Authentic(purpose string, data, mac []byte) bool {
+	return hmac.Equal(k.MAC(purpose, data), mac)
+}
+
 // open opens a store and ends it with the test.
 func open(t testing.TB, path string) *Store {
 	t.Helper()

@@ -23,6 +23,15 @@ func NewKeyring(root *Root, load func(ctx context.Context, token string) ([]byte
 	return &Keyring{root: root, load: load, boxes: map[string]*box{}}
 }
 
+// Follow goes over to the root key that the store names. Whoever stores a new token's key calls it in the same
+// transaction, and NewKey after it: should the root key be rotated, the sealed key is under the right one.
+func (k *Keyring) Follow(check []byte) error {
+	if check == nil {
+		return nil
+	}
+	return k.root.Follow(check)
+}
+
 // NewKey makes the key of a new token and returns it sealed, for Token.SealedKey.
 func (k *Keyring) NewKey(token string) ([]byte, error) {
 	key := make([]byte, KeySize)
@@ -91,4 +100,11 @@ func (k *Keyring) box(ctx context.Context, token string) (*box, error) {
 		k.boxes[token] = b
 	}
 	return b, nil
+}
+
+// VerifyToken tells whether a token's sealed key opens.
+func VerifyToken(root *Root, token string, sealed []byte) error {
+	key, err := root.Open(purposeToken, sealed, []byte(token))
+	clear(key)
+	return err
 }

@@ -122,7 +122,7 @@ func TestWipedRootRefuses(t *testing.T) {
 	if root.MAC("purpose", nil) != nil {
 		t.Error("MAC works on")
 	}
-	if !bytes.Equal(root.key, make([]byte, KeySize)) {
+	if !bytes.Equal(root.current.key, make([]byte, KeySize)) {
 		t.Error("the key is still in memory")
 	}
 }

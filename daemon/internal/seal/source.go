@@ -23,27 +23,70 @@ type Meta interface {
 	InitMeta(ctx context.Context, key string, value []byte) ([]byte, error)
 }
 
+// Where the store keeps what belongs to the root key.
 const (
-	metaCheck = "root.check"
-	metaSalt  = "root.passphrase"
+	// MetaCheck is the check value of the root key.
+	MetaCheck = "root.check"
+	// MetaSalt is the salt of a passphrase, MetaNextSalt that of the one that comes next.
+	MetaSalt, MetaNextSalt = "root.passphrase", "root.passphrase.next"
 	// MinPassphrase is the least length of a passphrase in bytes.
 	MinPassphrase = 8
 )
 
+// Source is where a root key comes from: a file or a passphrase.
+type Source struct {
+	File       string
+	Passphrase func() ([]byte, error)
+}
+
+// Given tells whether the source names anything.
+func (s Source) Given() bool { return s.File != "" || s.Passphrase != nil }
+
+// Open returns the store's root key. It is that of the current source, or that of the next one if a rotation has made
+// it current; if it has not, the next key is staged. Without a next source it is looked for in FILE.next.
+func Open(ctx context.Context, current, next Source, meta Meta) (*Root, error) {
+	stored, err := meta.Meta(ctx, MetaCheck)
+	if err != nil {
+		return nil, err
+	}
+	if stored != nil && next.Given() {
+		if g, err := next.read(ctx, meta, MetaSalt); err != nil {
+			return nil, err
+		} else if g != nil && hmac.Equal(g.check(), stored) {
+			return &Root{current: g}, nil
+		}
+	}
+	var root *Root
+	if current.Passphrase != nil {
+		passphrase, err := current.Passphrase()
+		if err != nil {
+			return nil, err
+		}
+		defer clear(passphrase)
+		root, err = FromPassphrase(ctx, passphrase, meta)
+		if err != nil {
+			return nil, err
+		}
+	} else if root, err = FromFile(ctx, current.File, meta); err != nil {
+		return nil, err
+	}
+	return root, root.Stage(ctx, current, next, meta)
+}
+
 // FromFile returns the root key in a file. For a store that has none yet the file is made if it is missing.
 func FromFile(ctx context.Context, path string, meta Meta) (*Root, error) {
-	if salt, err := meta.Meta(ctx, metaSalt); err != nil {
+	if salt, err := meta.Meta(ctx, MetaSalt); err != nil {
 		return nil, err
 	} else if salt != nil {
 		return nil, fault.New(fault.InvalidInput, "this store's root key comes from a passphrase, not from the file %s; set root_key.passphrase", path)
 	}
+	stored, err := meta.Meta(ctx, MetaCheck)
+	if err != nil {
+		return nil, err
+	}
 	key, err := readKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		check, e := meta.Meta(ctx, metaCheck)
-		switch {
-		case e != nil:
-			return nil, e
-		case check != nil:
+		if stored != nil {
 			return nil, fault.New(fault.InvalidInput,
 				"the root key file %s is missing and the store cannot be opened without it; restore the file from its backup", path)
 		}
@@ -52,36 +95,119 @@ func FromFile(ctx context.Context, path string, meta Meta) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer clear(key)
+	defer func() { clear(key) }()
+	// A rotation may have been interrupted between the store and the file.
+	if promoted, err := promote(path, stored); err != nil {
+		return nil, err
+	} else if promoted != nil {
+		clear(key)
+		key = promoted
+	}
 	return checked(ctx, key, meta, "the root key in "+path)
 }
 
 // FromPassphrase derives the root key from a passphrase and the store's salt.
 func FromPassphrase(ctx context.Context, passphrase []byte, meta Meta) (*Root, error) {
-	if len(passphrase) < MinPassphrase {
-		return nil, fault.New(fault.InvalidInput, "the root key's passphrase has %d bytes; choose one of at least %d", len(passphrase), MinPassphrase)
-	}
-	stored, err := meta.Meta(ctx, metaSalt)
+	stored, err := meta.Meta(ctx, MetaSalt)
 	if err != nil {
 		return nil, err
 	}
 	if stored == nil {
-		if check, err := meta.Meta(ctx, metaCheck); err != nil {
+		if check, err := meta.Meta(ctx, MetaCheck); err != nil {
 			return nil, err
 		} else if check != nil {
 			return nil, fault.New(fault.InvalidInput, "this store's root key comes from a file, not from a passphrase; set root_key.file")
 		}
-		if stored, err = meta.InitMeta(ctx, metaSalt, newStretch().encode()); err != nil {
-			return nil, err
+		if len(passphrase) >= MinPassphrase {
+			if stored, err = meta.InitMeta(ctx, MetaSalt, newStretch().encode()); err != nil {
+				return nil, err
+			}
 		}
 	}
-	s, err := parseStretch(stored)
+	key, err := Stretch(passphrase, stored)
 	if err != nil {
 		return nil, err
 	}
-	key := argon2.IDKey(passphrase, s.salt, s.passes, s.memory, s.lanes, KeySize)
 	defer clear(key)
 	return checked(ctx, key, meta, "the passphrase")
+}
+
+// Stretch makes the root key of a passphrase and of what the store keeps as its salt.
+func Stretch(passphrase, salt []byte) ([]byte, error) {
+	if len(passphrase) < MinPassphrase {
+		return nil, fault.New(fault.InvalidInput, "the root key's passphrase has %d bytes; choose one of at least %d", len(passphrase), MinPassphrase)
+	}
+	s, err := parseStretch(salt)
+	if err != nil {
+		return nil, err
+	}
+	return argon2.IDKey(passphrase, s.salt, s.passes, s.memory, s.lanes, KeySize), nil
+}
+
+// read returns the key of a source as it is; nil if there is none: no file, or no salt under this name.
+func (s Source) read(ctx context.Context, meta Meta, salt string) (*generation, error) {
+	if s.Passphrase == nil {
+		key, err := readKey(s.File)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer clear(key)
+		return newGeneration(key)
+	}
+	stored, err := meta.Meta(ctx, salt)
+	if err != nil || stored == nil {
+		return nil, err
+	}
+	passphrase, err := s.Passphrase()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(passphrase)
+	key, err := Stretch(passphrase, stored)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	g, err := newGeneration(key)
+	if err == nil {
+		g.salt = stored
+	}
+	return g, err
+}
+
+// Read returns the root key of a source by itself: that of a file, or of a passphrase with a salt that is given.
+func (s Source) Read(salt []byte) (*Root, error) {
+	if s.Passphrase == nil {
+		if salt != nil {
+			return nil, fault.New(fault.InvalidInput, "the root key comes from a passphrase, not from a file; set root_key.passphrase")
+		}
+		key, err := readKey(s.File)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fault.New(fault.InvalidInput, "the root key file %s is missing; put the root key of the store there", s.File)
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer clear(key)
+		return NewRoot(key)
+	}
+	if salt == nil {
+		return nil, fault.New(fault.InvalidInput, "the root key comes from a file, not from a passphrase; set root_key.file")
+	}
+	passphrase, err := s.Passphrase()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(passphrase)
+	key, err := Stretch(passphrase, salt)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	return NewRoot(key)
 }
 
 // checked compares the key's check value with the store's, or leaves one in a new store.
@@ -90,10 +216,10 @@ func checked(ctx context.Context, key []byte, meta Meta, what string) (*Root, er
 	if err != nil {
 		return nil, err
 	}
-	check := root.MAC("root check", nil)
-	stored, err := meta.InitMeta(ctx, metaCheck, check)
-	if err == nil && !hmac.Equal(stored, check) {
-		err = fault.New(fault.InvalidInput, "%s is not the one that this store was made with; give the right one, or point to its own store", what)
+	stored, err := meta.InitMeta(ctx, MetaCheck, root.Check())
+	if err == nil && !hmac.Equal(stored, root.Check()) {
+		err = fault.New(fault.InvalidInput, "%s (%s) is not the one that this store was made with or that it has since its last rotation (%s); give the right one, or point to its own store",
+			what, Fingerprint(root.Check()), Fingerprint(stored))
 	}
 	if err != nil {
 		root.Wipe()

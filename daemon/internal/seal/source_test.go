@@ -220,7 +220,7 @@ func TestFileAndPassphraseDoNotMix(t *testing.T) {
 
 func TestDamagedSalt(t *testing.T) {
 	for _, salt := range []string{"", "x", "argon2id m=1 t=3 p=4 0011223344556677", "argon2id m=65536 t=3 p=4 00", "argon2id m=65536 t=3 p=4 0011223344556677 "} {
-		meta := &memory{values: map[string][]byte{metaSalt: []byte(salt)}}
+		meta := &memory{values: map[string][]byte{MetaSalt: []byte(salt)}}
 		if _, err := FromPassphrase(t.Context(), []byte("correct horse"), meta); !fault.Is(err, fault.StoreDamaged) {
 			t.Errorf("%q: %v", salt, err)
 		}

@@ -162,7 +162,7 @@ func (c chain) authenticate(ctx context.Context, method string) (authn.Caller, e
 	return caller, err
 }
 
-// stream guards streaming calls, which only the standard health service has.
+// stream guards streaming calls: those of the standard health service, and a backup.
 func (c chain) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -172,10 +172,11 @@ func (c chain) stream(service any, stream grpc.ServerStream, info *grpc.StreamSe
 	if err := checkVersion(stream.Context(), info.FullMethod); err != nil {
 		return wire.StatusFromError(err)
 	}
-	if _, err := c.authenticate(stream.Context(), info.FullMethod); err != nil {
+	caller, err := c.authenticate(stream.Context(), info.FullMethod)
+	if err != nil {
 		return wire.StatusFromError(err)
 	}
-	ctx, cancel := context.WithCancel(stream.Context())
+	ctx, cancel := context.WithCancel(authn.WithCaller(stream.Context(), caller))
 	defer cancel()
 	// A watch goes on for ever otherwise, and the server could not end gracefully.
 	go func() {
@@ -185,7 +186,11 @@ func (c chain) stream(service any, stream grpc.ServerStream, info *grpc.StreamSe
 		case <-ctx.Done():
 		}
 	}()
-	return handler(service, drainedStream{stream, ctx})
+	err = handler(service, drainedStream{stream, ctx})
+	if err == nil || strings.HasPrefix(info.FullMethod, healthPrefix) {
+		return err
+	}
+	return wire.StatusFromError(ended(err))
 }
 
 // drainedStream is a stream whose context ends when the server does.

@@ -88,7 +88,7 @@ Exit codes: 0 done, 1 failed or something is wrong, 2 the command line is wrong.
 	flags.DurationVar(&c.timeout, "timeout", 0, "give up after this `DURATION` (default 30s; 10m where a provider works)")
 	root.MarkFlagsMutuallyExclusive("socket", "endpoint")
 	root.AddCommand(c.initCommand(), c.statusCommand(), c.doctorCommand(), c.tokenCommand(), c.keyCommand(),
-		c.certCommand(), c.appCommand(), c.enrollCommand(), c.providerCommand(), c.auditCommand(), c.versionCommand(),
+		c.certCommand(), c.appCommand(), c.enrollCommand(), c.providerCommand(), c.auditCommand(), c.backupCommand(), c.rootKeyCommand(), c.versionCommand(),
 		c.completionCommand())
 	return root, c
 }

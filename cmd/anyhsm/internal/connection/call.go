@@ -3,6 +3,7 @@ package connection
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -55,6 +56,35 @@ func (t Target) call(ctx context.Context, method string, request, response any, 
 		}
 		return t.explain(ctx, err, time.Since(began))
 	}
+}
+
+// stream is the way of an RPC that streams. Nothing is repeated: who reads a stream has read a part of it.
+func (t Target) stream(ctx context.Context, desc *grpc.StreamDesc, channel *grpc.ClientConn, method string, open grpc.Streamer,
+	options ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	began := time.Now()
+	ctx = metadata.AppendToOutgoingContext(ctx, wire.ProtocolHeader, wire.Protocol)
+	stream, err := open(ctx, desc, channel, method, options...)
+	if err != nil {
+		return nil, t.explain(ctx, err, time.Since(began))
+	}
+	return explained{stream, t, began}, nil
+}
+
+// explained turns the status at the end of a stream into a fault.
+type explained struct {
+	grpc.ClientStream
+	target Target
+	began  time.Time
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (e explained) RecvMsg(message any) error {
+	err := e.ClientStream.RecvMsg(message)
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	return e.target.explain(e.Context(), err, time.Since(e.began))
 }
 
 // worthRepeating tells a broken connection from an answer. A refused handshake is an answer too.

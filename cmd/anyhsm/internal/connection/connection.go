@@ -93,6 +93,7 @@ func (t Target) open(ctx context.Context, security credentials.TransportCredenti
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithUnaryInterceptor(t.call),
+		grpc.WithStreamInterceptor(t.stream),
 	)
 	if err != nil {
 		_ = first.Close()
