@@ -20,6 +20,17 @@ func (s *Service) ImportKey(ctx context.Context, call Call, key KeyImport) (made
 	if err != nil {
 		return KeySummary{}, err
 	}
+	r.event.Detail = key.Label
+	imported, err := s.importKey(ctx, &a, r, key, "import", s.importing)
+	if err != nil {
+		return KeySummary{}, err
+	}
+	return s.summaryOf(ctx, a, imported)
+}
+
+// importKey makes the objects of a key that comes from outside and returns the secret half. The role tells them apart
+// from others of the same request.
+func (s *Service) importKey(ctx context.Context, a *access, r *record, key KeyImport, role string, bring func(attributes, secret cryptoki.Attributes) maker) (imported Object, err error) {
 	var template, secret cryptoki.Attributes
 	if len(key.PKCS8) > 0 {
 		template, secret, err = privateTemplate(key)
@@ -27,25 +38,24 @@ func (s *Service) ImportKey(ctx context.Context, call Call, key KeyImport) (made
 		template, secret, err = secretTemplate(key)
 	}
 	if err != nil {
-		return KeySummary{}, err
+		return Object{}, err
 	}
 	defer wipe(secret)
 	attributes, err := object.New(object.Create, 0, append(template, secret.Clone()...))
 	if err != nil {
-		return KeySummary{}, err
+		return Object{}, err
 	}
 	attributes, values := object.Split(attributes)
 	defer wipe(values)
-	drafts := []draft{{role: "import secret", attributes: attributes}}
+	drafts := []draft{{role: role + " secret", attributes: attributes}}
 	if public, ok := object.PublicFromPrivate(attributes); ok {
-		drafts = append(drafts, draft{role: "import public", attributes: public})
+		drafts = append(drafts, draft{role: role + " public", attributes: public})
 	}
-	r.event.Detail = key.Label
-	objects, err := s.bear(ctx, &a, r, s.importing(attributes, values), drafts...)
+	objects, err := s.bear(ctx, a, r, bring(attributes, values), drafts...)
 	if err != nil {
-		return KeySummary{}, err
+		return Object{}, err
 	}
-	return s.summaryOf(ctx, a, objects[0])
+	return objects[0], nil
 }
 
 // privateTemplate reads a PKCS#8 key.

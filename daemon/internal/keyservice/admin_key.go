@@ -29,7 +29,9 @@ func (s *Service) CreateKey(ctx context.Context, call Call, key NewKey) (made Ke
 	m := cryptoki.Mechanism{Type: order.mechanism}
 	r.with(m).event.Detail = key.Spec + " " + key.Label
 	var secret Object
-	if order.pair {
+	if key.Twin {
+		secret, err = s.createTwin(ctx, &a, r, order, key)
+	} else if order.pair {
 		_, secret, err = s.generateKeyPair(ctx, &a, r, m, public, private)
 	} else {
 		secret, err = s.generateKey(ctx, &a, r, m, private)

@@ -58,6 +58,8 @@ type NewKey struct {
 	ID          []byte
 	Usage       []string
 	Extractable bool
+	// Twin makes an RSA key for both paddings in a provider whose keys have one.
+	Twin bool
 }
 
 // KeyImport brings a key: a PKCS#8 private key in DER, or the bytes of a secret key of type "aes" or "generic".

@@ -23,7 +23,15 @@ type draft struct {
 }
 
 // maker makes the key behind a draft in a provider, or brings it there.
-type maker func(ctx context.Context, b *backend, identity provider.Identity) (provider.Generated, error)
+type maker func(ctx context.Context, b *backend, identity provider.Identity) (made, error)
+
+// made is a key that a provider has made.
+type made struct {
+	provider.Generated
+	// mechanisms are those that the key is for, replicas where it is as well; nil for a key at one place.
+	mechanisms []cryptoki.MechanismType
+	replicas   []keystore.KeyReference
+}
 
 // born is an object that was made, as the store remembers it for a repeated request. A token object is read again by
 // its number; a session object is nowhere else.
@@ -157,12 +165,13 @@ func (s *Service) makeKey(ctx context.Context, a access, o *keystore.Object, hal
 	if err != nil {
 		return nil, err
 	}
-	o.Ref = generated.Ref
+	o.Ref, o.Mechanisms, o.Replicas = generated.Ref, generated.mechanisms, generated.replicas
 	for _, granted := range generated.Private {
 		o.Attributes.Set(granted)
 	}
-	*key = target{Object: *o, session: session, places: []place{{b, keystore.KeyReference{Provider: b.name, Ref: o.Ref}}}}
-	return generated.Public, nil
+	*key = target{Object: *o, session: session}
+	key.places, err = s.places(*o)
+	return generated.Public, err
 }
 
 // complete merges what the provider has generated into both halves of a key pair, and into a lone half.

@@ -35,12 +35,13 @@ func (s *Service) generateKey(ctx context.Context, a *access, r *record, m crypt
 	if err := a.mayTouch(attributes); err != nil {
 		return Object{}, err
 	}
-	generate := func(ctx context.Context, b *backend, identity provider.Identity) (provider.Generated, error) {
+	generate := func(ctx context.Context, b *backend, identity provider.Identity) (made, error) {
 		request := provider.GenerateRequest{Identity: identity, Mechanism: m, Private: attributes}
 		if err := s.canGenerate(ctx, b, request); err != nil {
-			return provider.Generated{}, err
+			return made{}, err
 		}
-		return ask(ctx, s, b, "generate", func(ctx context.Context) (provider.Generated, error) { return b.Generate(ctx, request) })
+		generated, err := ask(ctx, s, b, "generate", func(ctx context.Context) (provider.Generated, error) { return b.Generate(ctx, request) })
+		return made{Generated: generated}, err
 	}
 	made, err := s.bear(ctx, a, r, generate, draft{role: "generate secret", attributes: attributes})
 	if err != nil {
@@ -84,12 +85,13 @@ func (s *Service) generateKeyPair(ctx context.Context, a *access, r *record, m c
 	if err := a.mayTouch(guarded); err != nil {
 		return Object{}, Object{}, err
 	}
-	generate := func(ctx context.Context, b *backend, identity provider.Identity) (provider.Generated, error) {
+	generate := func(ctx context.Context, b *backend, identity provider.Identity) (made, error) {
 		request := provider.GenerateRequest{Identity: identity, Mechanism: m, Public: open, Private: guarded}
 		if err := s.canGenerate(ctx, b, request); err != nil {
-			return provider.Generated{}, err
+			return made{}, err
 		}
-		return ask(ctx, s, b, "generate", func(ctx context.Context) (provider.Generated, error) { return b.Generate(ctx, request) })
+		generated, err := ask(ctx, s, b, "generate", func(ctx context.Context) (provider.Generated, error) { return b.Generate(ctx, request) })
+		return made{Generated: generated}, err
 	}
 	made, err := s.bear(ctx, a, r, generate,
 		draft{role: "generate public", attributes: open}, draft{role: "generate private", attributes: guarded})

@@ -10,15 +10,16 @@ import (
 
 // importing makes a maker that brings key material into a provider. The attributes are the open ones.
 func (s *Service) importing(attributes, secret cryptoki.Attributes) maker {
-	return func(ctx context.Context, b *backend, identity provider.Identity) (provider.Generated, error) {
+	return func(ctx context.Context, b *backend, identity provider.Identity) (made, error) {
 		importer, ok := b.Provider.(provider.Importer)
 		if !ok {
 			s.log.Warn("the provider takes no keys from outside", "provider", b.name, "kind", b.capabilities.Kind, "token", identity.Token)
-			return provider.Generated{}, fault.New(fault.ActionProhibited, "the token's provider takes no keys from outside; generate the key in the token, or use a session object")
+			return made{}, fault.New(fault.ActionProhibited, "the token's provider takes no keys from outside; generate the key in the token, or use a session object")
 		}
-		return ask(ctx, s, b, "import", func(ctx context.Context) (provider.Generated, error) {
+		generated, err := ask(ctx, s, b, "import", func(ctx context.Context) (provider.Generated, error) {
 			return importer.Import(ctx, identity, append(attributes.Clone(), secret.Clone()...))
 		})
+		return made{Generated: generated}, err
 	}
 }
 

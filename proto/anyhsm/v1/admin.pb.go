@@ -1009,8 +1009,10 @@ type CreateKeyRequest struct {
 	Label   string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
 	KeyId   []byte `protobuf:"bytes,5,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// sign, decrypt, derive…; empty for what the type is for.
-	Usage         []string `protobuf:"bytes,6,rep,name=usage,proto3" json:"usage,omitempty"`
-	Extractable   bool     `protobuf:"varint,7,opt,name=extractable,proto3" json:"extractable,omitempty"`
+	Usage       []string `protobuf:"bytes,6,rep,name=usage,proto3" json:"usage,omitempty"`
+	Extractable bool     `protobuf:"varint,7,opt,name=extractable,proto3" json:"extractable,omitempty"`
+	// An RSA key for PKCS#1 v1.5 and PSS in a provider whose keys have one padding: made by the daemon and imported twice.
+	Twin          bool `protobuf:"varint,8,opt,name=twin,proto3" json:"twin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1090,6 +1092,13 @@ func (x *CreateKeyRequest) GetUsage() []string {
 func (x *CreateKeyRequest) GetExtractable() bool {
 	if x != nil {
 		return x.Extractable
+	}
+	return false
+}
+
+func (x *CreateKeyRequest) GetTwin() bool {
+	if x != nil {
+		return x.Twin
 	}
 	return false
 }
@@ -3989,7 +3998,7 @@ const file_anyhsm_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\x0f \x03(\v2\x14.anyhsm.v1.AttributeR\n" +
 	"attributes\x12 \n" +
-	"\vcertificate\x18\x10 \x01(\fR\vcertificate\"\xc7\x01\n" +
+	"\vcertificate\x18\x10 \x01(\fR\vcertificate\"\xdb\x01\n" +
 	"\x10CreateKeyRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
@@ -3998,7 +4007,8 @@ const file_anyhsm_v1_admin_proto_rawDesc = "" +
 	"\x05label\x18\x04 \x01(\tR\x05label\x12\x15\n" +
 	"\x06key_id\x18\x05 \x01(\fR\x05keyId\x12\x14\n" +
 	"\x05usage\x18\x06 \x03(\tR\x05usage\x12 \n" +
-	"\vextractable\x18\a \x01(\bR\vextractable\"<\n" +
+	"\vextractable\x18\a \x01(\bR\vextractable\x12\x12\n" +
+	"\x04twin\x18\b \x01(\bR\x04twin\"<\n" +
 	"\x11CreateKeyResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.anyhsm.v1.KeySummaryR\x03key\"\x86\x02\n" +
 	"\x10ImportKeyRequest\x12\x1d\n" +

@@ -77,18 +77,25 @@ func (t *template) add(command *cobra.Command) {
 func (c *cli) keyCreate() *cobra.Command {
 	var t template
 	var spec string
+	var twin bool
 	command := &cobra.Command{
 		Use:   "create LABEL",
 		Short: "Generate a key or a key pair",
 		Long: `Generate a key in the token's provider. TYPE is rsa:2048 (to rsa:8192), ec:p224, ec:p256, ec:p384, ec:p521,
-ed25519, aes:128, aes:192, aes:256 or hmac:256 (bits).`,
+ed25519, aes:128, aes:192, aes:256 or hmac:256 (bits).
+
+Where a service's RSA keys have one padding each (Google Cloud KMS), a key does either PKCS#1 v1.5 (TLS 1.2, certificates)
+or PSS (TLS 1.3). --twin makes one key that does both: the daemon generates it and imports it twice, so it is not born in
+the service (CKA_LOCAL is false).`,
 		Example: `  anyhsm key create tls --token web --type ec:p256
   anyhsm key create signing --token web --type rsa:3072 --usage sign --id 01
+  anyhsm key create tls --token google --type rsa:2048 --twin
   anyhsm key create data --token web --type aes:256`,
 		Args: arguments(1, 1, "LABEL"),
 	}
 	t.add(command)
 	command.Flags().StringVar(&spec, "type", "ec:p256", "`TYPE` and size of the key")
+	command.Flags().BoolVar(&twin, "twin", false, "an RSA key for both paddings where a service's keys have one")
 	command.RunE = func(command *cobra.Command, args []string) error {
 		token, err := chosenToken(command, t.token)
 		if err != nil {
@@ -99,7 +106,7 @@ ed25519, aes:128, aes:192, aes:256 or hmac:256 (bits).`,
 			return err
 		}
 		request := &anyhsmv1.CreateKeyRequest{
-			RequestId: newRequestID(), Token: token, KeySpec: spec, Label: args[0], KeyId: id, Usage: t.usage, Extractable: t.extractable,
+			RequestId: newRequestID(), Token: token, KeySpec: spec, Label: args[0], KeyId: id, Usage: t.usage, Extractable: t.extractable, Twin: twin,
 		}
 		return c.work(command.Context(), longWork, func(ctx context.Context, daemon *connection.Connection) error {
 			done := terminal.Progress(c.Err, "Generating "+spec)

@@ -22,7 +22,7 @@ func (s keyServer) CreateKey(ctx context.Context, request *anyhsmv1.CreateKeyReq
 	}
 	key, err := s.keys.CreateKey(ctx, c, keyservice.NewKey{
 		Spec: request.GetKeySpec(), Label: request.GetLabel(), ID: request.GetKeyId(),
-		Usage: request.GetUsage(), Extractable: request.GetExtractable(),
+		Usage: request.GetUsage(), Extractable: request.GetExtractable(), Twin: request.GetTwin(),
 	})
 	if err != nil {
 		return nil, err

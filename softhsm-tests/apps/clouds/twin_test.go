@@ -1,0 +1,36 @@
+package clouds
+
+import (
+	"crypto/tls"
+	"strings"
+	"testing"
+)
+
+// TestTwin serves TLS 1.2 and 1.3 from one key of Google Cloud KMS, whose RSA keys have one padding each: behind the
+// object are two keys, and the mechanism says which one signs.
+func TestTwin(t *testing.T) {
+	on, _ := gcpKMS(t)
+	on.Daemon.CLI(t, "key", "create", "web", "--token", on.Token, "--type", "rsa:2048", "--id", "01", "--twin")
+	certify(t, on, "web") // PKCS#1 v1.5
+	shown := on.Daemon.CLI(t, "key", "route", "web", "--token", on.Token)
+	if strings.Count(shown, "\ngcp ") != 2 || !strings.Contains(shown, "CKM_RSA_PKCS_PSS") || !strings.Contains(shown, "CKM_SHA256_RSA_PKCS,") {
+		t.Errorf("the places of the twins:\n%s", shown)
+	}
+	if listed := tool(t, on, "--list-objects", "--type", "privkey"); strings.Contains(listed, "local") || strings.Contains(listed, "never extractable") {
+		t.Errorf("the object claims that it was born in the service:\n%s", listed)
+	}
+	t.Run("PKCS#1", func(t *testing.T) {
+		serveWith(t, on, "web", "    ssl_conf_command SignatureAlgorithms RSA+SHA256;\n", tls.VersionTLS12)
+	})
+	t.Run("PSS", func(t *testing.T) {
+		serveWith(t, on, "web", "    ssl_conf_command SignatureAlgorithms rsa_pss_rsae_sha256;\n", tls.VersionTLS12, tls.VersionTLS13)
+	})
+	t.Run("both", func(t *testing.T) {
+		serveWith(t, on, "web", "    ssl_conf_command SignatureAlgorithms RSA+SHA256:rsa_pss_rsae_sha256;\n", tls.VersionTLS12, tls.VersionTLS13)
+	})
+	// Both go with the object.
+	on.Daemon.CLI(t, "key", "delete", "--token", on.Token, "--yes", "web")
+	if keys := on.Daemon.CLI(t, "provider", "keys", "gcp"); strings.Contains(keys, "cryptoKeyVersions") {
+		t.Errorf("keys are left:\n%s", keys)
+	}
+}
