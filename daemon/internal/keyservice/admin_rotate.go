@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
-	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
@@ -169,13 +168,7 @@ func (s *Service) successor(old keystore.Object, public []keystore.Object) (make
 		drafts = append(drafts, draft{role: "rotate public", attributes: open})
 	}
 	drafts[0].attributes = private
-	return func(ctx context.Context, b *backend, identity provider.Identity) (provider.Generated, error) {
-		request := provider.GenerateRequest{Identity: identity, Mechanism: m, Public: open, Private: private}
-		if err := s.canGenerate(ctx, b, request); err != nil {
-			return provider.Generated{}, err
-		}
-		return b.Generate(ctx, request)
-	}, drafts, nil
+	return s.generating(m, open, private), drafts, nil
 }
 
 // inherited are the attributes that a new version has from the old one. CKA_ID is not among them: it belongs to one key.

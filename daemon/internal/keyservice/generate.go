@@ -35,15 +35,7 @@ func (s *Service) generateKey(ctx context.Context, a *access, r *record, m crypt
 	if err := a.mayTouch(attributes); err != nil {
 		return Object{}, err
 	}
-	generate := func(ctx context.Context, b *backend, identity provider.Identity) (made, error) {
-		request := provider.GenerateRequest{Identity: identity, Mechanism: m, Private: attributes}
-		if err := s.canGenerate(ctx, b, request); err != nil {
-			return made{}, err
-		}
-		generated, err := ask(ctx, s, b, "generate", func(ctx context.Context) (provider.Generated, error) { return b.Generate(ctx, request) })
-		return made{Generated: generated}, err
-	}
-	made, err := s.bear(ctx, a, r, generate, draft{role: "generate secret", attributes: attributes})
+	made, err := s.bear(ctx, a, r, s.generating(m, nil, attributes), draft{role: "generate secret", attributes: attributes})
 	if err != nil {
 		return Object{}, err
 	}
@@ -85,20 +77,24 @@ func (s *Service) generateKeyPair(ctx context.Context, a *access, r *record, m c
 	if err := a.mayTouch(guarded); err != nil {
 		return Object{}, Object{}, err
 	}
-	generate := func(ctx context.Context, b *backend, identity provider.Identity) (made, error) {
-		request := provider.GenerateRequest{Identity: identity, Mechanism: m, Public: open, Private: guarded}
+	made, err := s.bear(ctx, a, r, s.generating(m, open, guarded),
+		draft{role: "generate public", attributes: open}, draft{role: "generate private", attributes: guarded})
+	if err != nil {
+		return Object{}, Object{}, err
+	}
+	return made[0], made[1], nil
+}
+
+// generating makes a maker that lets a provider generate a key; public is nil for a secret key.
+func (s *Service) generating(m cryptoki.Mechanism, public, private cryptoki.Attributes) maker {
+	return func(ctx context.Context, b *backend, identity provider.Identity) (made, error) {
+		request := provider.GenerateRequest{Identity: identity, Mechanism: m, Public: public, Private: private}
 		if err := s.canGenerate(ctx, b, request); err != nil {
 			return made{}, err
 		}
 		generated, err := ask(ctx, s, b, "generate", func(ctx context.Context) (provider.Generated, error) { return b.Generate(ctx, request) })
 		return made{Generated: generated}, err
 	}
-	made, err := s.bear(ctx, a, r, generate,
-		draft{role: "generate public", attributes: open}, draft{role: "generate private", attributes: guarded})
-	if err != nil {
-		return Object{}, Object{}, err
-	}
-	return made[0], made[1], nil
 }
 
 // privateUses are the usage attributes of a private key.
