@@ -24,6 +24,13 @@ func (s *Service) AdoptKeys(ctx context.Context, call Call, adoption Adoption) (
 		return nil, nil, err
 	}
 	take := func(found provider.Found) error {
+		switch {
+		case found.State == "":
+		case adoption.All:
+			return nil
+		default:
+			return fault.New(fault.InvalidInput, "provider %s has the key %q, which cannot be used: %s; make it usable there first", b.name, found.Name, found.State)
+		}
 		keys, err := s.adopt(ctx, a, b, found)
 		if err != nil {
 			return err

@@ -87,6 +87,9 @@ func (s *Service) ListProviderKeys(ctx context.Context, call Call, name, page st
 	}
 	for _, f := range found {
 		k := ProviderKey{Reference: f.Name}
+		if f.State != "" {
+			k.Label, k.KeyType = f.State, cryptoki.KeyType(cryptoki.Unavailable)
+		}
 		if len(f.Objects) > 0 {
 			first := f.Objects[0]
 			k.Label, k.KeyID = string(first.Bytes(cryptoki.CKA_LABEL)), first.Bytes(cryptoki.CKA_ID)

@@ -115,7 +115,7 @@ func (s *Service) prepare(ctx context.Context, a access, make maker, drafts []dr
 	for _, d := range drafts {
 		o := keystore.Object{
 			UID: identify(a.call, a.token.UID, d.role), Token: a.token.UID, Attributes: d.attributes.Clone(),
-			Provider: d.provider, Ref: d.ref,
+			Provider: d.provider, Ref: d.ref, Adopted: d.provider != "",
 		}
 		o.Attributes.Set(cryptoki.String(cryptoki.CKA_UNIQUE_ID, o.UID))
 		if holdsSecret(o.Attributes) && o.Provider == "" {

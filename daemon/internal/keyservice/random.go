@@ -17,7 +17,8 @@ const (
 )
 
 // GenerateRandom returns random bytes (C_GenerateRandom): those of the kernel, mixed with the provider's where it has
-// its own, so that the result is as good as the better of the two. No key is used, so it is not recorded.
+// its own, so that the result is as good as the better of the two. A service that bills each call is not asked: what it
+// sends is no better than the kernel's, and applications ask often. No key is used, so it is not recorded.
 func (s *Service) GenerateRandom(ctx context.Context, call Call, length int) ([]byte, Reply, error) {
 	a, err := s.enterToUse(ctx, call, begin(call, "random"))
 	if err != nil {
@@ -33,7 +34,7 @@ func (s *Service) GenerateRandom(ctx context.Context, call Call, length int) ([]
 		return nil, Reply{}, err
 	}
 	source, ok := b.Provider.(provider.RandomSource)
-	if !ok || length == 0 {
+	if !ok || b.capabilities.Metered || length == 0 {
 		return random, a.reply, nil
 	}
 	own, err := source.Random(ctx, length)

@@ -45,8 +45,13 @@ func (s *Service) Sign(ctx context.Context, call Call, key KeyRef, m cryptoki.Me
 		return nil, Reply{}, err
 	}
 	// Where the token's policy says, or at the next place where a provider fails.
-	signature, err = use(ctx, s, t, "sign", func(ctx context.Context, _ *backend, key provider.Signer) ([]byte, error) {
-		return key.Sign(ctx, raw, input)
+	check := s.verifier(a, t)
+	signature, err = use(ctx, s, t, "sign", func(ctx context.Context, b *backend, key provider.Signer) ([]byte, error) {
+		signature, err := key.Sign(ctx, raw, input)
+		if err == nil && check != nil {
+			err = check(ctx, b, raw, input, signature)
+		}
+		return signature, err
 	})
 	return signature, a.reply, err
 }

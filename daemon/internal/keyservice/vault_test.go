@@ -22,6 +22,8 @@ type vault struct {
 	// wait, if not nil, holds Generate until it is closed.
 	wait chan struct{}
 	seen []cryptoki.Mechanism
+	// forge makes it sign with a key that nobody has asked for.
+	forge bool
 }
 
 func newVault() *vault { return &vault{keys: map[string]cryptoki.Attributes{}} }
@@ -135,6 +137,20 @@ func (k *vaultKey) note(m cryptoki.Mechanism) {
 
 func (k *vaultKey) Sign(_ context.Context, m cryptoki.Mechanism, data []byte) ([]byte, error) {
 	k.note(m)
+	if k.vault.forge {
+		p256, _ := curve.ByName("P-256")
+		_, other, err := softkey.GenerateKeyPair(cryptoki.Mechanism{Type: cryptoki.CKM_EC_KEY_PAIR_GEN},
+			cryptoki.Attributes{cryptoki.Bytes(cryptoki.CKA_EC_PARAMS, p256.Params)}, nil)
+		if err != nil {
+			return nil, err
+		}
+		wrong, err := softkey.FromAttributes(append(other, cryptoki.Bytes(cryptoki.CKA_EC_PARAMS, p256.Params),
+			cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PRIVATE_KEY), cryptoki.Ulong(cryptoki.CKA_KEY_TYPE, cryptoki.CKK_EC)))
+		if err != nil {
+			return nil, err
+		}
+		return wrong.Sign(m, data)
+	}
 	return k.Key.Sign(m, data)
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 const selectObjects = `SELECT o.id, o.uid, t.uid, o.attributes, o.revision, o.created, COALESCE(k.provider, ''), k.ref, k.mechanisms,
-	o.routing, EXISTS (SELECT 1 FROM key_references m WHERE m.object_id = o.id AND m.rank > 0)
+	o.routing, o.adopted, EXISTS (SELECT 1 FROM key_references m WHERE m.object_id = o.id AND m.rank > 0)
 	FROM objects o JOIN tokens t ON t.id = o.token_id LEFT JOIN key_references k ON k.object_id = o.id AND k.rank = 0 `
 
 // longest is the longest value that is indexed as it is.
@@ -36,7 +36,7 @@ func (r *Reader) objects(ctx context.Context, where string, args ...any) ([]Obje
 		var attributes, mechanisms sql.RawBytes
 		var created int64
 		var more bool
-		if err := row.Scan(&o.ID, &o.UID, &o.Token, &attributes, &o.Revision, &created, &o.Provider, &o.Ref, &mechanisms, &o.Routing, &more); err != nil {
+		if err := row.Scan(&o.ID, &o.UID, &o.Token, &attributes, &o.Revision, &created, &o.Provider, &o.Ref, &mechanisms, &o.Routing, &o.Adopted, &more); err != nil {
 			return o, err
 		}
 		o.Created, o.Mechanisms = moment(created), parseMechanisms(mechanisms)
@@ -86,8 +86,7 @@ func (r *Reader) ObjectByUID(ctx context.Context, uid string) (Object, error) {
 
 // ObjectByRef returns the object that has a key reference; fault.ObjectHandleInvalid if none has it.
 func (r *Reader) ObjectByRef(ctx context.Context, provider string, ref []byte) (Object, error) {
-	sum := sha256.Sum256(ref)
-	return r.object(ctx, `WHERE o.id = (SELECT MIN(object_id) FROM key_references WHERE provider = ? AND ref_hash = ?)`, provider, sum[:])
+	return r.ObjectByRefHash(ctx, provider, RefHash(ref))
 }
 
 // Objects returns the objects that a query selects.
@@ -182,6 +181,11 @@ func (tx *Tx) CreateObject(o *Object) error {
 	}
 	if o.Routing != "" {
 		if err := tx.exec(`UPDATE objects SET routing = ? WHERE id = ?`, o.Routing, o.ID); err != nil {
+			return err
+		}
+	}
+	if o.Adopted {
+		if err := tx.exec(`UPDATE objects SET adopted = ? WHERE id = ?`, true, o.ID); err != nil {
 			return err
 		}
 	}

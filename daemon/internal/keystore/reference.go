@@ -65,6 +65,26 @@ func (r *Reader) replicas(ctx context.Context, where string, args []any) (map[ui
 	return found, err
 }
 
+// RefHash is what a key reference is found by.
+func RefHash(ref []byte) []byte {
+	sum := sha256.Sum256(ref)
+	return sum[:]
+}
+
+// ObjectByRefHash returns the object that has a key reference, by RefHash; fault.ObjectHandleInvalid if none has it.
+func (r *Reader) ObjectByRefHash(ctx context.Context, provider string, hash []byte) (Object, error) {
+	return r.object(ctx, `WHERE o.id = (SELECT MIN(object_id) FROM key_references WHERE provider = ? AND ref_hash = ?)`, provider, hash)
+}
+
+// RefHashes returns the RefHash of the keys that objects have in a provider, each once and in order, after one of them.
+func (r *Reader) RefHashes(ctx context.Context, provider string, after []byte, limit int) ([][]byte, error) {
+	return all(ctx, r, `SELECT DISTINCT ref_hash FROM key_references WHERE provider = ? AND ref_hash > ? ORDER BY ref_hash LIMIT ?`,
+		[]any{provider, present(after), limit}, func(row *sql.Rows) (hash []byte, err error) {
+			err = row.Scan(&hash)
+			return hash, err
+		})
+}
+
 // PutReferences makes these the references of an object, in their order; it sets Revision and raises the token's. The
 // keys themselves are the caller's affair.
 func (tx *Tx) PutReferences(o *Object, references ...KeyReference) error {

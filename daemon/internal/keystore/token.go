@@ -9,12 +9,12 @@ import (
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
-const tokenColumns = `id, uid, label, serial, provider, no_login, sealed_key, so_hash, so_failed, so_epoch, user_hash, user_failed, user_epoch, revision, created, routing, rules`
+const tokenColumns = `id, uid, label, serial, provider, no_login, sealed_key, so_hash, so_failed, so_epoch, user_hash, user_failed, user_epoch, revision, created, routing, rules, verify_signatures`
 
 func (t *Token) columns(created *int64) []any {
 	return []any{
 		&t.ID, &t.UID, &t.Label, &t.Serial, &t.Provider, &t.NoLogin, &t.SealedKey, &t.SO.Hash, &t.SO.Failed, &t.SO.Epoch,
-		&t.User.Hash, &t.User.Failed, &t.User.Epoch, &t.Revision, created, &t.Routing, &t.Rules,
+		&t.User.Hash, &t.User.Failed, &t.User.Epoch, &t.Revision, created, &t.Routing, &t.Rules, &t.VerifySignatures,
 	}
 }
 
@@ -100,18 +100,18 @@ func (tx *Tx) CreateToken(t *Token) error {
 	if t.Serial == "" {
 		t.Serial = t.UID[:min(16, len(t.UID))] // CK_TOKEN_INFO has room for 16
 	}
-	return tx.exec(`INSERT INTO tokens (`+tokenColumns+`, forgotten) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+	return tx.exec(`INSERT INTO tokens (`+tokenColumns+`, forgotten) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
 		t.ID, t.UID, t.Label, t.Serial, t.Provider, t.NoLogin, present(t.SealedKey), t.SO.Hash, t.SO.Failed, t.SO.Epoch,
-		t.User.Hash, t.User.Failed, t.User.Epoch, t.Revision, micro(t.Created), t.Routing, t.Rules)
+		t.User.Hash, t.User.Failed, t.User.Epoch, t.Revision, micro(t.Created), t.Routing, t.Rules, t.VerifySignatures)
 }
 
 // UpdateToken writes a token that was read in this transaction, and raises its revision.
 func (tx *Tx) UpdateToken(t Token) error {
 	tx.touched = true
 	n, err := tx.run(`UPDATE tokens SET label = ?, serial = ?, provider = ?, no_login = ?, sealed_key = ?, so_hash = ?, so_failed = ?, so_epoch = ?,
-		user_hash = ?, user_failed = ?, user_epoch = ?, routing = ?, rules = ?, revision = revision + 1 WHERE uid = ?`,
+		user_hash = ?, user_failed = ?, user_epoch = ?, routing = ?, rules = ?, verify_signatures = ?, revision = revision + 1 WHERE uid = ?`,
 		t.Label, t.Serial, t.Provider, t.NoLogin, present(t.SealedKey), t.SO.Hash, t.SO.Failed, t.SO.Epoch, t.User.Hash, t.User.Failed, t.User.Epoch,
-		t.Routing, t.Rules, t.UID)
+		t.Routing, t.Rules, t.VerifySignatures, t.UID)
 	if err == nil && n == 0 {
 		err = notFound("token", t.UID)
 	}

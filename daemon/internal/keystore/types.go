@@ -18,6 +18,9 @@ type Token struct {
 	// Routing is by which policy an object's key reference is chosen, and Rules say which provider gets a new key; both
 	// are empty for the default.
 	Routing, Rules string
+	// VerifySignatures says of which keys a provider's signatures are verified before they are answered: VerifyAdopted,
+	// VerifyAll or VerifyNone.
+	VerifySignatures string
 	// NoLogin means that the caller's identity is enough.
 	NoLogin bool
 	// SealedKey is the token's key under the root key.
@@ -28,6 +31,13 @@ type Token struct {
 	Revision uint64
 	Created  time.Time
 }
+
+// The values of Token.VerifySignatures.
+const (
+	VerifyAdopted = ""
+	VerifyAll     = "all"
+	VerifyNone    = "none"
+)
 
 // PIN is a PIN as the store keeps it.
 type PIN struct {
@@ -55,6 +65,8 @@ type Object struct {
 	Replicas []KeyReference
 	// Routing is by which policy one of several references is chosen; empty for the token's.
 	Routing string
+	// Adopted tells that the key was in its provider before it became an object.
+	Adopted bool
 	// Revision is the token's revision at the object's last change.
 	Revision uint64
 	Created  time.Time

@@ -27,6 +27,8 @@ type Capabilities struct {
 	// chooses: the mechanism, or its variant that hashes, or both the mechanism and the digest's. Generated.Private says
 	// which mechanisms the key has.
 	OneAlgorithm bool
+	// Metered tells that the provider is a service that bills each call.
+	Metered bool
 	// Keeps tells that the provider keeps the keys itself, so that destroying and adopting mean something.
 	Keeps bool
 }

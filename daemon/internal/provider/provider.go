@@ -145,7 +145,20 @@ type Found struct {
 	Ref []byte
 	// Objects are the objects to make when the key is adopted: a secret key, or a private and a public key, or a
 	// certificate. Ref stands behind the first of them that is a private or secret key.
+	// None if the key cannot be used, which State then explains.
 	Objects []cryptoki.Attributes
+	// State says in the provider's words why the key cannot be used, such as Disabled; empty if it can.
+	State string
+	// Version is that of the key where the provider has versions.
+	Version string
+	// Expires is when the provider stops using the key; zero if never.
+	Expires time.Time
+}
+
+// Inspector is a Lister that tells what has become of one key, by asking and not from memory: nil if it can be used,
+// fault.KeyHandleInvalid if it is gone, else a fault that says what it is.
+type Inspector interface {
+	Inspect(ctx context.Context, reference Reference) error
 }
 
 // Lister is a provider that can list what it holds, page by page. The first page is "", the last answers "".

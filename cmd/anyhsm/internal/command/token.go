@@ -20,7 +20,7 @@ func (c *cli) tokenCommand() *cobra.Command {
 module shows each token that the application may use as one slot.`,
 		`  anyhsm token create web --user-pin file:/etc/anyhsm/web.pin
   anyhsm token list`,
-		c.tokenCreate(), c.tokenList(), c.tokenShow(), c.tokenDelete(), c.tokenUnlock(), c.tokenRules(), c.tokenRoute())
+		c.tokenCreate(), c.tokenList(), c.tokenShow(), c.tokenDelete(), c.tokenUnlock(), c.tokenRules(), c.tokenRoute(), c.tokenVerify())
 }
 
 func (c *cli) tokenCreate() *cobra.Command {

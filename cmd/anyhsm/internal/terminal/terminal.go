@@ -163,6 +163,11 @@ func readLine(r io.Reader) ([]byte, error) {
 // Progress shows that long work goes on: a line that is renewed each second, on a terminal only. The function that it
 // returns removes the line.
 func Progress(w io.Writer, what string) (done func()) {
+	return ProgressOf(w, func() string { return what })
+}
+
+// ProgressOf is Progress for work that can tell how far it is. The function must be safe to call at any time.
+func ProgressOf(w io.Writer, what func() string) (done func()) {
 	if !Is(w) {
 		return func() {}
 	}
@@ -178,7 +183,7 @@ func Progress(w io.Writer, what string) (done func()) {
 				_, _ = fmt.Fprint(w, "\r\x1b[K")
 				return
 			case <-ticker.C:
-				_, _ = fmt.Fprintf(w, "\r\x1b[K%s … %s", what, time.Since(began).Truncate(time.Second))
+				_, _ = fmt.Fprintf(w, "\r\x1b[K%s … %s", what(), time.Since(began).Truncate(time.Second))
 			}
 		}
 	}()

@@ -44,6 +44,7 @@ func Register(registrar grpc.ServiceRegistrar, config Config) {
 	anyhsmv1.RegisterApplicationServiceServer(registrar, applicationServer{config: config})
 	anyhsmv1.RegisterEnrollmentServiceServer(registrar, enrollmentServer{applications: config.Applications})
 	anyhsmv1.RegisterProviderServiceServer(registrar, providerServer{keys: config.Keys})
+	anyhsmv1.RegisterSyncServiceServer(registrar, syncServer{keys: config.Keys})
 	anyhsmv1.RegisterAuditServiceServer(registrar, auditServer{config: config})
 	anyhsmv1.RegisterRouteServiceServer(registrar, routeServer{keys: config.Keys})
 }

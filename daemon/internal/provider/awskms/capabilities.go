@@ -17,7 +17,7 @@ var curves = []string{"P-256", "P-384", "P-521", "Ed25519"}
 
 // capabilities is the table. Keys are in a device, FIPS 140-3 level 3 HSMs, of which the daemon sees a web service.
 func capabilities() provider.Capabilities {
-	c := provider.Capabilities{Kind: "awskms", Hardware: true, Keeps: true, OneUse: true, MaxData: maxMessage, MinData: 1}
+	c := provider.Capabilities{Kind: "awskms", Hardware: true, Keeps: true, Metered: true, OneUse: true, MaxData: maxMessage, MinData: 1}
 	add := func(m provider.Mechanism) {
 		m.Flags |= cryptoki.CKF_HW
 		c.Mechanisms = append(c.Mechanisms, m)

@@ -80,8 +80,11 @@ func (p *Provider) look(ctx context.Context, name string) (*provider.Found, erro
 		p.log.WarnContext(ctx, "a key of the account is left out of the listing", "key", name, "error", err)
 		return nil, nil
 	}
-	if err != nil || m == nil || unusable(m) != "" {
+	if err != nil || m == nil {
 		return nil, err
+	}
+	if unusable(m) != "" {
+		return asleep(m), nil
 	}
 	found, err := p.found(ctx, m)
 	if fault.Is(err, fault.FunctionFailed) {
@@ -95,6 +98,36 @@ func (p *Provider) look(ctx context.Context, name string) (*provider.Found, erro
 		return nil, err
 	}
 	return &found, nil
+}
+
+// asleep is a key whose state alone keeps it from being used; nil for one that is nothing for us at all.
+func asleep(m *types.KeyMetadata) *provider.Found {
+	enabled := *m
+	enabled.KeyState = types.KeyStateEnabled
+	if unusable(&enabled) != "" || m.Arn == nil {
+		return nil
+	}
+	ref := reference{ARN: *m.Arn, Spec: m.KeySpec, Use: m.KeyUsage}
+	return &provider.Found{Name: ref.ARN, Ref: ref.encode(), State: string(m.KeyState)}
+}
+
+// Inspect tells whether a key is there and can be used.
+func (p *Provider) Inspect(ctx context.Context, ref provider.Reference) error {
+	if err := p.ready(ctx, "look at the key"); err != nil {
+		return err
+	}
+	r, _, err := p.parse(ref.Ref)
+	if err != nil {
+		return err
+	}
+	if err := p.inspect(ctx, r); err != nil {
+		return err
+	}
+	m, err := p.describe(ctx, r.ARN)
+	if err == nil && m != nil && m.KeyState != types.KeyStateEnabled {
+		err = fault.New(fault.FunctionFailed, "the state of the key %s is %s; look at it with aws kms describe-key", r.ARN, m.KeyState)
+	}
+	return err
 }
 
 // unusable tells why a key cannot be used here; empty if it can.

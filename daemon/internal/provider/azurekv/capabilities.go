@@ -12,7 +12,7 @@ var sha2 = []cryptoki.MechanismType{cryptoki.CKM_SHA256, cryptoki.CKM_SHA384, cr
 
 // capabilities is the table. AES is a Managed HSM's alone.
 func capabilities(config Config) provider.Capabilities {
-	c := provider.Capabilities{Kind: "azurekv", Hardware: config.HSM || config.Premium, Keeps: true}
+	c := provider.Capabilities{Kind: "azurekv", Hardware: config.HSM || config.Premium, Keeps: true, Metered: true}
 	add := func(m provider.Mechanism) {
 		if c.Hardware {
 			m.Flags |= cryptoki.CKF_HW

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 
@@ -38,6 +39,8 @@ type seen struct {
 	*material
 	operations []azkeys.KeyOperation
 	tags       map[string]*string
+	// expires is zero for a key that does not.
+	expires time.Time
 }
 
 func (s seen) tag(name string) string {
@@ -62,6 +65,9 @@ func (p *Provider) understand(bundle azkeys.KeyBundle) (seen, error) {
 		return s, err
 	}
 	s = seen{material: &material{id: id, spec: kind, public: public}, tags: bundle.Tags}
+	if a := bundle.Attributes; a != nil && a.Expires != nil {
+		s.expires = *a.Expires
+	}
 	for _, o := range bundle.Key.KeyOps {
 		if o != nil {
 			s.operations = append(s.operations, *o)

@@ -200,6 +200,22 @@ func (p *Provider) Find(ctx context.Context, name string) (provider.Found, error
 	return found, err
 }
 
+// Inspect tells whether a key is there and can be used. Azure shows disabled ones to nobody.
+func (p *Provider) Inspect(ctx context.Context, ref provider.Reference) error {
+	if err := p.ready(ctx, "look at the key"); err != nil {
+		return err
+	}
+	id, ok := parseKID(string(ref.Ref))
+	if !ok {
+		return fault.New(fault.KeyHandleInvalid, "the key's reference is no id of a key in Azure; the store is damaged, or the key belongs to another provider")
+	}
+	s, err := p.look(ctx, id.name, id.version)
+	if err == nil && !s.expires.IsZero() && s.expires.Before(time.Now()) {
+		err = fault.New(fault.FunctionFailed, "the key %s has expired at %s; set another date with az keyvault key set-attributes --expires", s.id, s.expires.Format(time.RFC3339))
+	}
+	return err
+}
+
 // belonging are the usage attributes that the private or secret keys of a type have.
 var belonging = map[cryptoki.KeyType][]cryptoki.AttributeType{
 	cryptoki.CKK_RSA: {cryptoki.CKA_SIGN, cryptoki.CKA_SIGN_RECOVER, cryptoki.CKA_DECRYPT, cryptoki.CKA_UNWRAP},
@@ -253,7 +269,7 @@ func (p *Provider) found(ctx context.Context, name, version string) (provider.Fo
 		}
 		first = append(first, cryptoki.Ulong(cryptoki.CKA_VALUE_LEN, length))
 	}
-	found := provider.Found{Name: s.id.String(), Ref: []byte(s.id.String()), Objects: []cryptoki.Attributes{first}}
+	found := provider.Found{Name: s.id.String(), Ref: []byte(s.id.String()), Version: s.id.version, Expires: s.expires, Objects: []cryptoki.Attributes{first}}
 	if s.spec.private() {
 		public := append(cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), cryptoki.Bool(cryptoki.CKA_PRIVATE, false)}, shared...)
 		public = append(public, cryptoki.Bool(cryptoki.CKA_VERIFY, wanted.Bool(cryptoki.CKA_SIGN)))

@@ -2,6 +2,7 @@ package gcpkms
 
 import (
 	"context"
+	"path"
 	"strings"
 	"sync"
 
@@ -75,7 +76,11 @@ func (p *Provider) look(ctx context.Context, k *kmspb.CryptoKey) (all []provider
 	}
 	for _, v := range versions {
 		a, known := algorithmOf(v.GetAlgorithm())
-		if !known || v.GetState() != kmspb.CryptoKeyVersion_ENABLED {
+		switch state := v.GetState(); {
+		case !known || state == kmspb.CryptoKeyVersion_DESTROYED:
+			continue
+		case state != kmspb.CryptoKeyVersion_ENABLED:
+			all = append(all, provider.Found{Name: v.GetName(), Ref: []byte(v.GetName()), State: state.String(), Version: path.Base(v.GetName())})
 			continue
 		}
 		found, err := p.found(ctx, k, v, a)
@@ -89,6 +94,22 @@ func (p *Provider) look(ctx context.Context, k *kmspb.CryptoKey) (all []provider
 		all = append(all, found)
 	}
 	return all, nil
+}
+
+// Inspect tells whether a key is there and can be used.
+func (p *Provider) Inspect(ctx context.Context, ref provider.Reference) error {
+	if err := p.ready(ctx, "look at the key"); err != nil {
+		return err
+	}
+	name, err := versionOf(ref.Ref)
+	if err != nil {
+		return err
+	}
+	v, err := p.version(ctx, name)
+	if err != nil {
+		return err
+	}
+	return stateFault(v)
 }
 
 // found makes the objects of a key version that is there.
@@ -111,7 +132,7 @@ func (p *Provider) found(ctx context.Context, k *kmspb.CryptoKey, v *kmspb.Crypt
 		first = append(first, cryptoki.Bool(usage, true))
 	}
 	first = append(first, a.granted(nil, local)...)
-	f := provider.Found{Name: v.GetName(), Ref: []byte(v.GetName())}
+	f := provider.Found{Name: v.GetName(), Ref: []byte(v.GetName()), Version: path.Base(v.GetName())}
 	if !a.asymmetric() {
 		length := a.size
 		if a.keyType == cryptoki.CKK_GENERIC_SECRET {

@@ -69,6 +69,16 @@ func (p *Provider) List(ctx context.Context, page string) ([]provider.Found, str
 	return a.found, a.next, err
 }
 
+// Inspect tells whether a key is there, by looking for it anew.
+func (p *Provider) Inspect(ctx context.Context, ref provider.Reference) error {
+	_, err := do(ctx, p, "look at the key", func(_ context.Context, s *session) (struct{}, error) {
+		s.forget(ref.Ref)
+		_, err := s.resolve(ref.Ref)
+		return struct{}{}, err
+	})
+	return err
+}
+
 // entries lists the private keys, secret keys and certificates of the token, sorted by names that are unique.
 func (s *session) entries() ([]entry, error) {
 	var all []entry

@@ -78,6 +78,37 @@ func (p *Provider) Find(ctx context.Context, wanted string) (provider.Found, err
 	return provider.Found{}, p.explain(operation, fault.New(fault.NotFound, "the KMIP server has no active key with the identifier or name %q that our user may see", wanted))
 }
 
+// Inspect tells whether a key is there and can be used.
+func (p *Provider) Inspect(ctx context.Context, ref provider.Reference) error {
+	const operation = "look at the key"
+	if err := p.ready(ctx, operation); err != nil {
+		return p.explain(operation, err)
+	}
+	r, err := parseReference(ref.Ref)
+	if err != nil {
+		return p.explain(operation, err)
+	}
+	p.known.remove(ref.Ref)
+	_, err = p.find(ctx, ref.Ref, r)
+	if gone(err) {
+		err = fault.New(fault.KeyHandleInvalid, "%w", err)
+	}
+	return p.explain(operation, err)
+}
+
+// stateName is the name of a state in KMIP's words.
+func stateName(state uint32) string {
+	switch state {
+	case ttlv.StatePreActive:
+		return "Pre-Active"
+	case ttlv.StateDeactivated:
+		return "Deactivated"
+	case ttlv.StateCompromised:
+		return "Compromised"
+	}
+	return fmt.Sprintf("state %d", state)
+}
+
 // found reads a key as it would be adopted; ok is false for what is gone, not active, or no key of PKCS#11.
 func (p *Provider) found(ctx context.Context, id string) (f provider.Found, ok bool, err error) {
 	o, err := p.describe(ctx, id)
@@ -88,8 +119,11 @@ func (p *Provider) found(ctx context.Context, id string) (f provider.Found, ok b
 		return f, false, err
 	}
 	class, keyType, ok := o.keyType()
-	if !ok || o.state != ttlv.StateActive {
+	if !ok || o.dead() {
 		return f, false, nil
+	}
+	if o.state != ttlv.StateActive {
+		return provider.Found{Name: o.id, Ref: o.reference().encode(), State: stateName(o.state)}, true, nil
 	}
 	text := o.label
 	if text == "" && len(o.names) > 0 {

@@ -400,3 +400,14 @@ func (k *KMS) Name(alias, id string) {
 
 // Disable turns a key off.
 func (k *KMS) Disable(id string) { must(k.disableKey(keyInput{KeyId: id})) }
+
+// Schedule schedules a key for deletion, as somebody else would.
+func (k *KMS) Schedule(id string) { must(k.scheduleKeyDeletion(scheduleInput{KeyId: id})) }
+
+// Remove lets a key's waiting period end at once.
+func (k *KMS) Remove(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.keys, id)
+	k.order = slices.DeleteFunc(k.order, func(other string) bool { return other == id })
+}
