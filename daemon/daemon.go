@@ -21,6 +21,7 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/keyservice"
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/policy"
+	"github.com/anyhsm/anyhsm/daemon/internal/price"
 	"github.com/anyhsm/anyhsm/daemon/internal/rootkey"
 	"github.com/anyhsm/anyhsm/daemon/internal/seal"
 	"github.com/anyhsm/anyhsm/daemon/internal/server"
@@ -101,6 +102,7 @@ func (d *daemon) open(ctx context.Context) error {
 		return float64(uses.Queued())
 	})
 	d.server.Metrics().Register(keys.Collector())
+	d.server.Metrics().Register(keys.Costs())
 	pkcs11.Register(d.server, keys)
 	admin.Register(d.server, admin.Config{
 		Keys: keys, Applications: application.New(store, decisions, authority, root), Store: store, Authenticator: root,
@@ -253,10 +255,16 @@ func (d *daemon) openKeys(ctx context.Context, store *keystore.Store, root *seal
 		return nil, err
 	}
 	d.onClose(func() { catalog.Close(providers, d.logger) })
+	prices := price.BuiltIn()
+	if d.config.Prices != "" {
+		if prices, err = price.Load(d.config.Prices); err != nil {
+			return nil, fmt.Errorf("prices: %w", err)
+		}
+	}
 	lifetime := time.Duration(d.config.Login.TicketLifetime)
 	keys, err := keyservice.New(keyservice.Config{
 		Store: store, Keyring: keyring, Tickets: ticket.NewIssuer(login, lifetime), Policy: decisions, Audit: uses,
-		Providers: providers, DefaultProvider: config.Software,
+		Providers: providers, DefaultProvider: config.Software, Prices: prices,
 		MaxFailed: d.config.Login.MaxFailed, TicketLifetime: lifetime, Logger: d.logger,
 	})
 	if err != nil {

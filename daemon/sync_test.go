@@ -1,8 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -146,5 +153,62 @@ func TestSyncTwentyThousand(t *testing.T) {
 	check(t, err)
 	if n := objects.GetToken().GetObjects(); n != ours {
 		t.Errorf("the token has %d objects", n)
+	}
+}
+
+// TestCosts: keys and their uses are priced by the list that is configured, in the answer and in /metrics.
+func TestCosts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "prices.toml")
+	check(t, os.WriteFile(file, []byte(`date = "2027-01-02"
+currency = "EUR"
+[[price]]
+kind = "awskms"
+keys = ["ec:*"]
+month = 1.5
+calls = 100
+`), 0o600))
+	metrics := freePort(t)
+	p, _ := amazon(t, "")
+	p.kill(syscall.SIGTERM)
+	text, err := os.ReadFile(p.config)
+	check(t, err)
+	text = bytes.Replace(text, []byte("[listen]\n"), fmt.Appendf(nil, "prices = %q\n[listen]\nmetrics = %q\n", file, metrics), 1)
+	check(t, os.WriteFile(p.config, text, 0o600))
+	p.start()
+	daemon := p.unix()
+	token := createToken(t, daemon, "web", "aws")
+	keys := anyhsmv1.NewKeyAdminServiceClient(daemon)
+	for _, spec := range []string{"ec:p256", "ec:p384", "rsa:2048"} {
+		_, err := keys.CreateKey(within(t, time.Minute), &anyhsmv1.CreateKeyRequest{RequestId: requestID(), Token: token, KeySpec: spec, Label: spec})
+		check(t, err)
+	}
+	ticket := login(t, daemon, token)
+	pair, err := generate(within(t, time.Minute), daemon, token, ticket, requestID(), "pair")
+	check(t, err)
+	for range 3 {
+		check(t, sign(within(t, time.Minute), daemon, token, ticket, pair))
+	}
+	costs, err := anyhsmv1.NewSyncServiceClient(daemon).ListCosts(within(t, time.Minute), &anyhsmv1.ListCostsRequest{})
+	check(t, err)
+	if costs.GetDate() != "2027-01-02" || costs.GetCurrency() != "EUR" || costs.GetFile() != file {
+		t.Errorf("%v", costs)
+	}
+	for _, c := range costs.GetCosts() {
+		if c.GetProvider() == "aws" && (c.GetKeys() != 4 || c.GetMonthly() != 4.5 || c.GetUnpriced() != 1 || c.GetCalls() != 3 || c.GetCallsCost() != 0.03) {
+			t.Errorf("%v", c)
+		}
+	}
+	response, err := http.Get("http://" + metrics + "/metrics")
+	check(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	check(t, err)
+	for _, want := range []string{
+		`anyhsm_provider_keys_cost_monthly{currency="EUR",provider="aws"} 4.5`, `anyhsm_provider_calls_cost_total{currency="EUR",provider="aws"} 0.03`,
+		`anyhsm_prices_info{date="2027-01-02"} 1`,
+	} {
+		if !strings.Contains(string(body), want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
 	}
 }

@@ -58,6 +58,9 @@ func (c Config) check() []string {
 			wrong("admins: %q is no identity; write uid:N or cert:HEX", admin)
 		}
 	}
+	if c.Prices != "" && !filepath.IsAbs(c.Prices) {
+		wrong("prices: %q is no absolute path; give one, or remove it for the prices that are built in", c.Prices)
+	}
 	c.Listen.check(wrong)
 	c.RootKey.check("root_key", wrong)
 	if next := c.RootKey.Next; next != nil {

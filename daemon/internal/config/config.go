@@ -19,6 +19,8 @@ type Config struct {
 	Store string `toml:"store"`
 	// StorePassword is the password for the database server.
 	StorePassword Secret `toml:"store_password,omitempty"`
+	// Prices is a file with what services ask for keys and calls; empty for the prices that are built in.
+	Prices string `toml:"prices,omitempty"`
 	// Admins are the identities that may administer: uid:N or cert:HEX.
 	Admins    []string   `toml:"admins"`
 	Listen    Listen     `toml:"listen"`

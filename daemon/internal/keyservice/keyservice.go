@@ -14,6 +14,7 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/memo"
 	"github.com/anyhsm/anyhsm/daemon/internal/policy"
+	"github.com/anyhsm/anyhsm/daemon/internal/price"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/daemon/internal/seal"
 	"github.com/anyhsm/anyhsm/daemon/internal/ticket"
@@ -45,6 +46,8 @@ type Config struct {
 	MaxFailed int
 	// TicketLifetime is what Tickets was made with; 12 hours if 0.
 	TicketLifetime time.Duration
+	// Prices are what providers ask; the built-in ones if it has none.
+	Prices price.List
 	// Logger hears of a provider's limits and of what an administrator should look at; slog.Default() if nil.
 	Logger *slog.Logger
 }
@@ -62,6 +65,7 @@ type Service struct {
 	log       *slog.Logger
 	turns     turns
 	metrics   *metrics
+	costs     *costs
 	// spread counts uses of keys whose routing is Any.
 	spread atomic.Uint64
 	pins   remembered
@@ -100,6 +104,10 @@ func New(config Config) (*Service, error) {
 		s.providers[name] = newInstance(name, p)
 	}
 	s.metrics = newMetrics(s.providers)
+	if config.Prices.Date == "" {
+		config.Prices = price.BuiltIn()
+	}
+	s.costs = newCosts(s, config.Prices)
 	return s, nil
 }
 

@@ -140,6 +140,7 @@ func attempt[Ability, Result any](ctx context.Context, s *Service, t target, p p
 		if !ok {
 			return result, fault.New(fault.KeyFunctionNotPermitted, "provider %s cannot %s with this key; use a key of another provider: %w", p.name, what, errUnable)
 		}
+		s.costs.used(p.backend, t.Attributes)
 		return do(ctx, p.backend, ability)
 	})
 }

@@ -76,6 +76,12 @@ func (r *Reader) ObjectByRefHash(ctx context.Context, provider string, hash []by
 	return r.object(ctx, `WHERE o.id = (SELECT MIN(object_id) FROM key_references WHERE provider = ? AND ref_hash = ?)`, provider, hash)
 }
 
+// ObjectsIn returns objects that have a key in a provider, ascending by id, after one of them.
+func (r *Reader) ObjectsIn(ctx context.Context, provider string, after uint64, limit int) ([]Object, error) {
+	return r.objects(ctx, `WHERE o.id > ? AND EXISTS (SELECT 1 FROM key_references x WHERE x.object_id = o.id AND x.provider = ?) ORDER BY o.id LIMIT ?`,
+		min(after, maxID-1), provider, limit)
+}
+
 // RefHashes returns the RefHash of the keys that objects have in a provider, each once and in order, after one of them.
 func (r *Reader) RefHashes(ctx context.Context, provider string, after []byte, limit int) ([][]byte, error) {
 	return all(ctx, r, `SELECT DISTINCT ref_hash FROM key_references WHERE provider = ? AND ref_hash > ? ORDER BY ref_hash LIMIT ?`,

@@ -23,7 +23,7 @@ func (c *cli) providerCommand() *cobra.Command {
 PKCS#11 library (hsm). Providers are set up in the daemon's configuration.`,
 		`  anyhsm provider list
   anyhsm provider check softhsm`,
-		c.providerList(), c.providerCheck(), c.providerKeys(), c.providerSync())
+		c.providerList(), c.providerCheck(), c.providerKeys(), c.providerSync(), c.providerCost())
 }
 
 type mechanismView struct {

@@ -66,6 +66,25 @@ func (s syncServer) SetVerification(ctx context.Context, request *anyhsmv1.SetVe
 	return &anyhsmv1.SetVerificationResponse{Signatures: holds}, nil
 }
 
+// ListCosts estimates what providers cost.
+func (s syncServer) ListCosts(ctx context.Context, _ *anyhsmv1.ListCostsRequest) (*anyhsmv1.ListCostsResponse, error) {
+	c, err := call(ctx, "", "")
+	if err != nil {
+		return nil, err
+	}
+	costs, err := s.keys.ListCosts(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	response := &anyhsmv1.ListCostsResponse{Currency: costs.Prices.Currency, Date: costs.Prices.Date, File: costs.Prices.File}
+	for _, one := range costs.Providers {
+		response.Costs = append(response.Costs, &anyhsmv1.ProviderCost{
+			Provider: one.Provider, Kind: one.Kind, Keys: one.Keys, Monthly: one.Monthly, Calls: one.Calls, CallsCost: one.CallsCost, Unpriced: one.Unpriced,
+		})
+	}
+	return response, nil
+}
+
 func syncKeys(keys []keyservice.SyncKey) []*anyhsmv1.SyncKey {
 	messages := make([]*anyhsmv1.SyncKey, len(keys))
 	for i, k := range keys {
