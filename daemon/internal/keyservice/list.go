@@ -27,13 +27,8 @@ const (
 // not one of this token's (a restored store), and where destroyed objects were forgotten since. A caller whose login
 // has changed asks with since 0: what it may see now need not have changed.
 func (s *Service) ListObjects(ctx context.Context, call Call, since uint64, page string) (listing Listing, reply Reply, err error) {
-	// Only refusals are recorded: reading what one may see is no event.
 	r := begin(call, "object.list")
-	defer func() {
-		if err = settle(err); fault.Is(err, fault.NotGranted) || fault.Is(err, fault.TokenNotPresent) {
-			s.end(ctx, r, &err)
-		}
-	}()
+	defer func() { s.endListing(ctx, r, &err) }()
 	a, err := s.enter(ctx, call, r, policy.Use)
 	if err != nil {
 		return Listing{}, Reply{}, err
@@ -61,6 +56,13 @@ func (s *Service) ListObjects(ctx context.Context, call Call, since uint64, page
 	}
 	listing.Objects, listing.Next, err = s.page(ctx, a, at)
 	return listing, a.reply, err
+}
+
+// endListing records refusals alone: reading what one may see is no event.
+func (s *Service) endListing(ctx context.Context, r *record, err *error) {
+	if *err = settle(*err); fault.Is(*err, fault.NotGranted) || fault.Is(*err, fault.TokenNotPresent) {
+		s.end(ctx, r, err)
+	}
 }
 
 // page reads objects until one of the bounds is reached.

@@ -150,6 +150,13 @@ func (r *Reader) Removed(ctx context.Context, token string, since uint64) (ids [
 	return ids, since >= forgotten, err
 }
 
+// HoldsMore tells whether a token has more objects than so many, in a time that depends on that number alone.
+func (r *Reader) HoldsMore(ctx context.Context, token string, objects int) (bool, error) {
+	var id uint64
+	return r.one(ctx, `SELECT id FROM objects WHERE token_id = (SELECT id FROM tokens WHERE uid = ?) ORDER BY id LIMIT 1 OFFSET ?`,
+		[]any{token, objects}, &id)
+}
+
 // CountObjects counts a token's objects, all objects if token is empty.
 func (r *Reader) CountObjects(ctx context.Context, token string) (uint64, error) {
 	query, args := `SELECT COUNT(*) FROM objects`, []any(nil)

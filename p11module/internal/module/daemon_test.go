@@ -46,6 +46,8 @@ type daemon struct {
 	ids      map[string][]string
 	sealed   map[string]*fakeObject
 	pageSize int
+	// large is how many objects make a token large; none if 0.
+	large    int
 	lifetime time.Duration
 	// before is asked ahead of each call; an error is the answer.
 	before func(method string) error

@@ -69,6 +69,9 @@ func (d *daemon) ListObjects(_ context.Context, r *anyhsmv1.ListObjectsRequest) 
 		return nil, err
 	}
 	answer := &anyhsmv1.ListObjectsResponse{Header: k.reply(), Complete: r.GetSinceRevision() == 0}
+	if w := r.GetWanted(); w != nil && d.large > 0 && len(k.objects) > d.large && answer.Complete && r.GetPage() == "" {
+		return d.narrowed(k, w, k.private(user, in)), nil
+	}
 	after, _ := strconv.ParseUint(r.GetPage(), 10, 64)
 	if !answer.Complete && r.GetPage() == "" {
 		for id, revision := range k.removed {
@@ -89,6 +92,25 @@ func (d *daemon) ListObjects(_ context.Context, r *anyhsmv1.ListObjectsRequest) 
 		answer.Objects = append(answer.Objects, o.message())
 	}
 	return answer, nil
+}
+
+// narrowed is the answer of a token that is large.
+func (d *daemon) narrowed(k *fakeToken, w *anyhsmv1.Wanted, private bool) *anyhsmv1.ListObjectsResponse {
+	answer := &anyhsmv1.ListObjectsResponse{Header: k.reply(), Narrowed: true}
+	var template cryptoki.Attributes
+	if w.Label != nil {
+		template = append(template, cryptoki.Bytes(cryptoki.CKA_LABEL, w.Label))
+	}
+	if w.Id != nil {
+		template = append(template, cryptoki.Bytes(cryptoki.CKA_ID, w.Id))
+	}
+	for _, id := range slices.Sorted(maps.Keys(k.objects)) {
+		o := k.objects[id]
+		if (w.GetObject() == 0 || w.GetObject() == id) && object.Match(o.open, template) && (private || !o.open.Bool(cryptoki.CKA_PRIVATE)) {
+			answer.Objects = append(answer.Objects, o.message())
+		}
+	}
+	return answer
 }
 
 func (d *daemon) GetSecretValue(_ context.Context, r *anyhsmv1.GetSecretValueRequest) (*anyhsmv1.GetSecretValueResponse, error) {

@@ -84,10 +84,18 @@ func (t *Token) current(ctx context.Context, handle uint64) (*Object, error) {
 	if err != nil || o.owner != nil || o == profileObject {
 		return o, err
 	}
-	if _, confirmed := t.cache.get(handle); time.Since(confirmed) <= validity {
+	_, confirmed := t.cache.get(handle)
+	if !o.seen.IsZero() {
+		confirmed = o.seen
+	}
+	if time.Since(confirmed) <= validity {
 		return o, nil
 	}
-	if err := t.ensure(ctx, validity); err != nil {
+	wanted := &anyhsmv1.Wanted{Object: handle}
+	if err := t.ensure(ctx, validity, wanted); err != nil {
+		return nil, err
+	}
+	if _, _, err := t.narrow(ctx, wanted); err != nil {
 		return nil, err
 	}
 	return t.object(ctx, handle)

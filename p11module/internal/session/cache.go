@@ -35,6 +35,9 @@ type cache struct {
 	// listed is when the listing began that was taken last. Who asked before then has in it all that was there when he
 	// asked, even if more has changed since and the cache is stale for the next one.
 	listed time.Time
+	// large tells that the token holds too many objects to list them for one search: then searches for a label, an id or
+	// a handle ask for just that, until something wants all objects.
+	large bool
 	// newest is the highest revision that an answer told, and when it came: a listing that began later has no lower one.
 	newest   uint64
 	newestAt time.Time
@@ -150,13 +153,14 @@ func (c *cache) get(handle uint64) (*Object, time.Time) {
 	return c.index.get(handle), c.confirmed
 }
 
-// ensure makes the cache a whole listing that was right at most `age` ago.
-func (t *Token) ensure(ctx context.Context, age time.Duration) error {
+// ensure makes the cache a whole listing that was right at most `age` ago, unless the token is large and the caller wants
+// something that can be asked for alone: see narrow.
+func (t *Token) ensure(ctx context.Context, age time.Duration, wanted *anyhsmv1.Wanted) error {
 	c := &t.cache
 	began := time.Now()
 	for range tries {
 		c.mu.Lock()
-		if c.loaded && (!c.confirmed.Before(began.Add(-age)) || !c.listed.Before(began)) {
+		if c.narrows(wanted) || c.loaded && (!c.confirmed.Before(began.Add(-age)) || !c.listed.Before(began)) {
 			c.mu.Unlock()
 			return nil
 		}
@@ -165,7 +169,7 @@ func (t *Token) ensure(ctx context.Context, age time.Duration) error {
 			running = &flight{done: make(chan struct{})}
 			c.flight = running
 			c.mu.Unlock()
-			running.err = t.list(ctx)
+			running.err = t.list(ctx, wanted)
 			c.mu.Lock()
 			c.flight = nil
 			c.mu.Unlock()
@@ -189,8 +193,9 @@ func (t *Token) ensure(ctx context.Context, age time.Duration) error {
 	return fault.New(fault.DeviceError, "the objects could not be listed: logins and logouts came faster than listings; call again")
 }
 
-// list asks for all objects, or for what changed since the revision that the cache has, page by page.
-func (t *Token) list(ctx context.Context) error {
+// list asks for all objects, or for what changed since the revision that the cache has, page by page. A daemon that
+// finds the token large answers with what is wanted alone: that is asked for again by who wants it.
+func (t *Token) list(ctx context.Context, wanted *anyhsmv1.Wanted) error {
 	c := &t.cache
 	c.mu.Lock()
 	since := uint64(0)
@@ -203,11 +208,15 @@ func (t *Token) list(ctx context.Context) error {
 	for {
 		answer, at, err := call(t, func(header *anyhsmv1.CallHeader) (*anyhsmv1.ListObjectsResponse, error) {
 			return t.client.Objects.ListObjects(ctx, &anyhsmv1.ListObjectsRequest{
-				Header: header, SinceRevision: since, Page: page,
+				Header: header, SinceRevision: since, Page: page, Wanted: wanted,
 			})
 		})
 		if err != nil {
 			return err
+		}
+		if answer.GetNarrowed() {
+			c.setLarge(true)
+			return nil
 		}
 		if page == "" {
 			listing.at, listing.since = at, since

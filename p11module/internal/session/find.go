@@ -6,6 +6,7 @@ import (
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/object"
+	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
 )
 
 // search is an active C_FindObjects: the handles that are left.
@@ -63,9 +64,13 @@ func (t *Token) search(ctx context.Context, template cryptoki.Attributes) ([]uin
 	if elsewhere(template) {
 		return held, nil
 	}
+	wanted := wantedOf(template)
 	for _, age := range []time.Duration{validity, recent} {
-		if err := t.ensure(ctx, age); err != nil {
+		if err := t.ensure(ctx, age, wanted); err != nil {
 			return nil, err
+		}
+		if found, narrowed, err := t.narrow(ctx, wanted); err != nil || narrowed {
+			return append(found.find(nil, template, visible), held...), err
 		}
 		t.cache.mu.Lock()
 		stored := t.cache.index.find(nil, template, visible)
@@ -136,7 +141,11 @@ func (t *Token) lookup(ctx context.Context, handle uint64) (*Object, error) {
 		t.mu.Unlock()
 	case handle != 0:
 		if found, _ = t.cache.get(handle); found == nil {
-			if err := t.ensure(ctx, recent); err != nil {
+			wanted := &anyhsmv1.Wanted{Object: handle}
+			if err := t.ensure(ctx, recent, wanted); err != nil {
+				return nil, err
+			}
+			if _, _, err := t.narrow(ctx, wanted); err != nil {
 				return nil, err
 			}
 			found, _ = t.cache.get(handle)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"sync"
+	"time"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/softkey"
@@ -17,6 +18,8 @@ type Object struct {
 	Handle uint64
 	// Attributes are all that are not secret.
 	Attributes cryptoki.Attributes
+	// seen is when the object was asked for alone; zero for one of a listing.
+	seen time.Time
 	// owner is the session that a session object dies with; nil for a token object.
 	owner *Session
 	// sealed is a session object's secret as only the daemon can open it.

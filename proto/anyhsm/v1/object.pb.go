@@ -101,7 +101,10 @@ type ListObjectsRequest struct {
 	// Revision of the caller's cache; 0 asks for everything.
 	SinceRevision uint64 `protobuf:"varint,2,opt,name=since_revision,json=sinceRevision,proto3" json:"since_revision,omitempty"`
 	// The last page's next_page; empty for the first.
-	Page          string `protobuf:"bytes,3,opt,name=page,proto3" json:"page,omitempty"`
+	Page string `protobuf:"bytes,3,opt,name=page,proto3" json:"page,omitempty"`
+	// What the caller looks for. Where it has no cache yet and the token holds more objects than a page, the answer is
+	// only what was looked for; see narrowed.
+	Wanted        *Wanted `protobuf:"bytes,4,opt,name=wanted,proto3" json:"wanted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +160,77 @@ func (x *ListObjectsRequest) GetPage() string {
 	return ""
 }
 
+func (x *ListObjectsRequest) GetWanted() *Wanted {
+	if x != nil {
+		return x.Wanted
+	}
+	return nil
+}
+
+// Wanted says which objects somebody looks for: all that are set must match.
+type Wanted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// CKA_LABEL.
+	Label []byte `protobuf:"bytes,1,opt,name=label,proto3,oneof" json:"label,omitempty"`
+	// CKA_ID.
+	Id []byte `protobuf:"bytes,2,opt,name=id,proto3,oneof" json:"id,omitempty"`
+	// The number of one object; 0 for any.
+	Object        uint64 `protobuf:"varint,3,opt,name=object,proto3" json:"object,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wanted) Reset() {
+	*x = Wanted{}
+	mi := &file_anyhsm_v1_object_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wanted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wanted) ProtoMessage() {}
+
+func (x *Wanted) ProtoReflect() protoreflect.Message {
+	mi := &file_anyhsm_v1_object_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wanted.ProtoReflect.Descriptor instead.
+func (*Wanted) Descriptor() ([]byte, []int) {
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Wanted) GetLabel() []byte {
+	if x != nil {
+		return x.Label
+	}
+	return nil
+}
+
+func (x *Wanted) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Wanted) GetObject() uint64 {
+	if x != nil {
+		return x.Object
+	}
+	return 0
+}
+
 type ListObjectsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The revision that this listing is of; the same on all its pages.
@@ -165,15 +239,18 @@ type ListObjectsResponse struct {
 	Complete bool      `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
 	Objects  []*Object `protobuf:"bytes,3,rep,name=objects,proto3" json:"objects,omitempty"`
 	// Ids destroyed since the revision asked for.
-	Removed       []uint64 `protobuf:"varint,4,rep,packed,name=removed,proto3" json:"removed,omitempty"`
-	NextPage      string   `protobuf:"bytes,5,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
+	Removed  []uint64 `protobuf:"varint,4,rep,packed,name=removed,proto3" json:"removed,omitempty"`
+	NextPage string   `protobuf:"bytes,5,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
+	// These are all objects that match what was wanted, and not all objects: the token holds too many to list them for
+	// one search.
+	Narrowed      bool `protobuf:"varint,6,opt,name=narrowed,proto3" json:"narrowed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListObjectsResponse) Reset() {
 	*x = ListObjectsResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[2]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -185,7 +262,7 @@ func (x *ListObjectsResponse) String() string {
 func (*ListObjectsResponse) ProtoMessage() {}
 
 func (x *ListObjectsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[2]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -198,7 +275,7 @@ func (x *ListObjectsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsResponse.ProtoReflect.Descriptor instead.
 func (*ListObjectsResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{2}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListObjectsResponse) GetHeader() *ReplyHeader {
@@ -236,6 +313,13 @@ func (x *ListObjectsResponse) GetNextPage() string {
 	return ""
 }
 
+func (x *ListObjectsResponse) GetNarrowed() bool {
+	if x != nil {
+		return x.Narrowed
+	}
+	return false
+}
+
 type GetSecretValueRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Header        *CallHeader            `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
@@ -246,7 +330,7 @@ type GetSecretValueRequest struct {
 
 func (x *GetSecretValueRequest) Reset() {
 	*x = GetSecretValueRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[3]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -258,7 +342,7 @@ func (x *GetSecretValueRequest) String() string {
 func (*GetSecretValueRequest) ProtoMessage() {}
 
 func (x *GetSecretValueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[3]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -271,7 +355,7 @@ func (x *GetSecretValueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSecretValueRequest.ProtoReflect.Descriptor instead.
 func (*GetSecretValueRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{3}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetSecretValueRequest) GetHeader() *CallHeader {
@@ -298,7 +382,7 @@ type GetSecretValueResponse struct {
 
 func (x *GetSecretValueResponse) Reset() {
 	*x = GetSecretValueResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[4]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +394,7 @@ func (x *GetSecretValueResponse) String() string {
 func (*GetSecretValueResponse) ProtoMessage() {}
 
 func (x *GetSecretValueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[4]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +407,7 @@ func (x *GetSecretValueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSecretValueResponse.ProtoReflect.Descriptor instead.
 func (*GetSecretValueResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{4}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetSecretValueResponse) GetHeader() *ReplyHeader {
@@ -350,7 +434,7 @@ type CreateObjectRequest struct {
 
 func (x *CreateObjectRequest) Reset() {
 	*x = CreateObjectRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[5]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -362,7 +446,7 @@ func (x *CreateObjectRequest) String() string {
 func (*CreateObjectRequest) ProtoMessage() {}
 
 func (x *CreateObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[5]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -375,7 +459,7 @@ func (x *CreateObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateObjectRequest.ProtoReflect.Descriptor instead.
 func (*CreateObjectRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{5}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateObjectRequest) GetHeader() *CallHeader {
@@ -402,7 +486,7 @@ type CreateObjectResponse struct {
 
 func (x *CreateObjectResponse) Reset() {
 	*x = CreateObjectResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[6]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +498,7 @@ func (x *CreateObjectResponse) String() string {
 func (*CreateObjectResponse) ProtoMessage() {}
 
 func (x *CreateObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[6]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +511,7 @@ func (x *CreateObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateObjectResponse.ProtoReflect.Descriptor instead.
 func (*CreateObjectResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{6}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateObjectResponse) GetHeader() *ReplyHeader {
@@ -455,7 +539,7 @@ type CopyObjectRequest struct {
 
 func (x *CopyObjectRequest) Reset() {
 	*x = CopyObjectRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[7]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +551,7 @@ func (x *CopyObjectRequest) String() string {
 func (*CopyObjectRequest) ProtoMessage() {}
 
 func (x *CopyObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[7]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +564,7 @@ func (x *CopyObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyObjectRequest.ProtoReflect.Descriptor instead.
 func (*CopyObjectRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{7}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CopyObjectRequest) GetHeader() *CallHeader {
@@ -514,7 +598,7 @@ type CopyObjectResponse struct {
 
 func (x *CopyObjectResponse) Reset() {
 	*x = CopyObjectResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[8]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +610,7 @@ func (x *CopyObjectResponse) String() string {
 func (*CopyObjectResponse) ProtoMessage() {}
 
 func (x *CopyObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[8]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +623,7 @@ func (x *CopyObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyObjectResponse.ProtoReflect.Descriptor instead.
 func (*CopyObjectResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{8}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CopyObjectResponse) GetHeader() *ReplyHeader {
@@ -567,7 +651,7 @@ type SetAttributesRequest struct {
 
 func (x *SetAttributesRequest) Reset() {
 	*x = SetAttributesRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[9]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -579,7 +663,7 @@ func (x *SetAttributesRequest) String() string {
 func (*SetAttributesRequest) ProtoMessage() {}
 
 func (x *SetAttributesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[9]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +676,7 @@ func (x *SetAttributesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAttributesRequest.ProtoReflect.Descriptor instead.
 func (*SetAttributesRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{9}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetAttributesRequest) GetHeader() *CallHeader {
@@ -626,7 +710,7 @@ type SetAttributesResponse struct {
 
 func (x *SetAttributesResponse) Reset() {
 	*x = SetAttributesResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[10]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +722,7 @@ func (x *SetAttributesResponse) String() string {
 func (*SetAttributesResponse) ProtoMessage() {}
 
 func (x *SetAttributesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[10]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +735,7 @@ func (x *SetAttributesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAttributesResponse.ProtoReflect.Descriptor instead.
 func (*SetAttributesResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{10}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetAttributesResponse) GetHeader() *ReplyHeader {
@@ -678,7 +762,7 @@ type DestroyObjectRequest struct {
 
 func (x *DestroyObjectRequest) Reset() {
 	*x = DestroyObjectRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[11]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +774,7 @@ func (x *DestroyObjectRequest) String() string {
 func (*DestroyObjectRequest) ProtoMessage() {}
 
 func (x *DestroyObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[11]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +787,7 @@ func (x *DestroyObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyObjectRequest.ProtoReflect.Descriptor instead.
 func (*DestroyObjectRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{11}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DestroyObjectRequest) GetHeader() *CallHeader {
@@ -729,7 +813,7 @@ type DestroyObjectResponse struct {
 
 func (x *DestroyObjectResponse) Reset() {
 	*x = DestroyObjectResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[12]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +825,7 @@ func (x *DestroyObjectResponse) String() string {
 func (*DestroyObjectResponse) ProtoMessage() {}
 
 func (x *DestroyObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[12]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +838,7 @@ func (x *DestroyObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyObjectResponse.ProtoReflect.Descriptor instead.
 func (*DestroyObjectResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{12}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DestroyObjectResponse) GetHeader() *ReplyHeader {
@@ -775,7 +859,7 @@ type GenerateKeyRequest struct {
 
 func (x *GenerateKeyRequest) Reset() {
 	*x = GenerateKeyRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[13]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +871,7 @@ func (x *GenerateKeyRequest) String() string {
 func (*GenerateKeyRequest) ProtoMessage() {}
 
 func (x *GenerateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[13]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +884,7 @@ func (x *GenerateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeyRequest.ProtoReflect.Descriptor instead.
 func (*GenerateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{13}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GenerateKeyRequest) GetHeader() *CallHeader {
@@ -834,7 +918,7 @@ type GenerateKeyResponse struct {
 
 func (x *GenerateKeyResponse) Reset() {
 	*x = GenerateKeyResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[14]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +930,7 @@ func (x *GenerateKeyResponse) String() string {
 func (*GenerateKeyResponse) ProtoMessage() {}
 
 func (x *GenerateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[14]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +943,7 @@ func (x *GenerateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeyResponse.ProtoReflect.Descriptor instead.
 func (*GenerateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{14}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GenerateKeyResponse) GetHeader() *ReplyHeader {
@@ -888,7 +972,7 @@ type GenerateKeyPairRequest struct {
 
 func (x *GenerateKeyPairRequest) Reset() {
 	*x = GenerateKeyPairRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[15]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +984,7 @@ func (x *GenerateKeyPairRequest) String() string {
 func (*GenerateKeyPairRequest) ProtoMessage() {}
 
 func (x *GenerateKeyPairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[15]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +997,7 @@ func (x *GenerateKeyPairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeyPairRequest.ProtoReflect.Descriptor instead.
 func (*GenerateKeyPairRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{15}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GenerateKeyPairRequest) GetHeader() *CallHeader {
@@ -955,7 +1039,7 @@ type GenerateKeyPairResponse struct {
 
 func (x *GenerateKeyPairResponse) Reset() {
 	*x = GenerateKeyPairResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[16]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1051,7 @@ func (x *GenerateKeyPairResponse) String() string {
 func (*GenerateKeyPairResponse) ProtoMessage() {}
 
 func (x *GenerateKeyPairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[16]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1064,7 @@ func (x *GenerateKeyPairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeyPairResponse.ProtoReflect.Descriptor instead.
 func (*GenerateKeyPairResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{16}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GenerateKeyPairResponse) GetHeader() *ReplyHeader {
@@ -1016,7 +1100,7 @@ type DeriveKeyRequest struct {
 
 func (x *DeriveKeyRequest) Reset() {
 	*x = DeriveKeyRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[17]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1112,7 @@ func (x *DeriveKeyRequest) String() string {
 func (*DeriveKeyRequest) ProtoMessage() {}
 
 func (x *DeriveKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[17]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1125,7 @@ func (x *DeriveKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeriveKeyRequest.ProtoReflect.Descriptor instead.
 func (*DeriveKeyRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{17}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeriveKeyRequest) GetHeader() *CallHeader {
@@ -1082,7 +1166,7 @@ type DeriveKeyResponse struct {
 
 func (x *DeriveKeyResponse) Reset() {
 	*x = DeriveKeyResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[18]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1178,7 @@ func (x *DeriveKeyResponse) String() string {
 func (*DeriveKeyResponse) ProtoMessage() {}
 
 func (x *DeriveKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[18]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1191,7 @@ func (x *DeriveKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeriveKeyResponse.ProtoReflect.Descriptor instead.
 func (*DeriveKeyResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{18}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeriveKeyResponse) GetHeader() *ReplyHeader {
@@ -1135,17 +1219,25 @@ const file_anyhsm_v1_object_proto_rawDesc = "" +
 	"attributes\x18\x02 \x03(\v2\x14.anyhsm.v1.AttributeR\n" +
 	"attributes\x12\x16\n" +
 	"\x06sealed\x18\x03 \x01(\fR\x06sealed\x12,\n" +
-	"\x06secret\x18\x04 \x03(\v2\x14.anyhsm.v1.AttributeR\x06secret\"~\n" +
+	"\x06secret\x18\x04 \x03(\v2\x14.anyhsm.v1.AttributeR\x06secret\"\xa9\x01\n" +
 	"\x12ListObjectsRequest\x12-\n" +
 	"\x06header\x18\x01 \x01(\v2\x15.anyhsm.v1.CallHeaderR\x06header\x12%\n" +
 	"\x0esince_revision\x18\x02 \x01(\x04R\rsinceRevision\x12\x12\n" +
-	"\x04page\x18\x03 \x01(\tR\x04page\"\xc5\x01\n" +
+	"\x04page\x18\x03 \x01(\tR\x04page\x12)\n" +
+	"\x06wanted\x18\x04 \x01(\v2\x11.anyhsm.v1.WantedR\x06wanted\"a\n" +
+	"\x06Wanted\x12\x19\n" +
+	"\x05label\x18\x01 \x01(\fH\x00R\x05label\x88\x01\x01\x12\x13\n" +
+	"\x02id\x18\x02 \x01(\fH\x01R\x02id\x88\x01\x01\x12\x16\n" +
+	"\x06object\x18\x03 \x01(\x04R\x06objectB\b\n" +
+	"\x06_labelB\x05\n" +
+	"\x03_id\"\xe1\x01\n" +
 	"\x13ListObjectsResponse\x12.\n" +
 	"\x06header\x18\x01 \x01(\v2\x16.anyhsm.v1.ReplyHeaderR\x06header\x12\x1a\n" +
 	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12+\n" +
 	"\aobjects\x18\x03 \x03(\v2\x11.anyhsm.v1.ObjectR\aobjects\x12\x18\n" +
 	"\aremoved\x18\x04 \x03(\x04R\aremoved\x12\x1b\n" +
-	"\tnext_page\x18\x05 \x01(\tR\bnextPage\"q\n" +
+	"\tnext_page\x18\x05 \x01(\tR\bnextPage\x12\x1a\n" +
+	"\bnarrowed\x18\x06 \x01(\bR\bnarrowed\"q\n" +
 	"\x15GetSecretValueRequest\x12-\n" +
 	"\x06header\x18\x01 \x01(\v2\x15.anyhsm.v1.CallHeaderR\x06header\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.anyhsm.v1.KeyReferenceR\x03key\"~\n" +
@@ -1231,100 +1323,102 @@ func file_anyhsm_v1_object_proto_rawDescGZIP() []byte {
 	return file_anyhsm_v1_object_proto_rawDescData
 }
 
-var file_anyhsm_v1_object_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_anyhsm_v1_object_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_anyhsm_v1_object_proto_goTypes = []any{
 	(*Object)(nil),                  // 0: anyhsm.v1.Object
 	(*ListObjectsRequest)(nil),      // 1: anyhsm.v1.ListObjectsRequest
-	(*ListObjectsResponse)(nil),     // 2: anyhsm.v1.ListObjectsResponse
-	(*GetSecretValueRequest)(nil),   // 3: anyhsm.v1.GetSecretValueRequest
-	(*GetSecretValueResponse)(nil),  // 4: anyhsm.v1.GetSecretValueResponse
-	(*CreateObjectRequest)(nil),     // 5: anyhsm.v1.CreateObjectRequest
-	(*CreateObjectResponse)(nil),    // 6: anyhsm.v1.CreateObjectResponse
-	(*CopyObjectRequest)(nil),       // 7: anyhsm.v1.CopyObjectRequest
-	(*CopyObjectResponse)(nil),      // 8: anyhsm.v1.CopyObjectResponse
-	(*SetAttributesRequest)(nil),    // 9: anyhsm.v1.SetAttributesRequest
-	(*SetAttributesResponse)(nil),   // 10: anyhsm.v1.SetAttributesResponse
-	(*DestroyObjectRequest)(nil),    // 11: anyhsm.v1.DestroyObjectRequest
-	(*DestroyObjectResponse)(nil),   // 12: anyhsm.v1.DestroyObjectResponse
-	(*GenerateKeyRequest)(nil),      // 13: anyhsm.v1.GenerateKeyRequest
-	(*GenerateKeyResponse)(nil),     // 14: anyhsm.v1.GenerateKeyResponse
-	(*GenerateKeyPairRequest)(nil),  // 15: anyhsm.v1.GenerateKeyPairRequest
-	(*GenerateKeyPairResponse)(nil), // 16: anyhsm.v1.GenerateKeyPairResponse
-	(*DeriveKeyRequest)(nil),        // 17: anyhsm.v1.DeriveKeyRequest
-	(*DeriveKeyResponse)(nil),       // 18: anyhsm.v1.DeriveKeyResponse
-	(*Attribute)(nil),               // 19: anyhsm.v1.Attribute
-	(*CallHeader)(nil),              // 20: anyhsm.v1.CallHeader
-	(*ReplyHeader)(nil),             // 21: anyhsm.v1.ReplyHeader
-	(*KeyReference)(nil),            // 22: anyhsm.v1.KeyReference
-	(*Mechanism)(nil),               // 23: anyhsm.v1.Mechanism
+	(*Wanted)(nil),                  // 2: anyhsm.v1.Wanted
+	(*ListObjectsResponse)(nil),     // 3: anyhsm.v1.ListObjectsResponse
+	(*GetSecretValueRequest)(nil),   // 4: anyhsm.v1.GetSecretValueRequest
+	(*GetSecretValueResponse)(nil),  // 5: anyhsm.v1.GetSecretValueResponse
+	(*CreateObjectRequest)(nil),     // 6: anyhsm.v1.CreateObjectRequest
+	(*CreateObjectResponse)(nil),    // 7: anyhsm.v1.CreateObjectResponse
+	(*CopyObjectRequest)(nil),       // 8: anyhsm.v1.CopyObjectRequest
+	(*CopyObjectResponse)(nil),      // 9: anyhsm.v1.CopyObjectResponse
+	(*SetAttributesRequest)(nil),    // 10: anyhsm.v1.SetAttributesRequest
+	(*SetAttributesResponse)(nil),   // 11: anyhsm.v1.SetAttributesResponse
+	(*DestroyObjectRequest)(nil),    // 12: anyhsm.v1.DestroyObjectRequest
+	(*DestroyObjectResponse)(nil),   // 13: anyhsm.v1.DestroyObjectResponse
+	(*GenerateKeyRequest)(nil),      // 14: anyhsm.v1.GenerateKeyRequest
+	(*GenerateKeyResponse)(nil),     // 15: anyhsm.v1.GenerateKeyResponse
+	(*GenerateKeyPairRequest)(nil),  // 16: anyhsm.v1.GenerateKeyPairRequest
+	(*GenerateKeyPairResponse)(nil), // 17: anyhsm.v1.GenerateKeyPairResponse
+	(*DeriveKeyRequest)(nil),        // 18: anyhsm.v1.DeriveKeyRequest
+	(*DeriveKeyResponse)(nil),       // 19: anyhsm.v1.DeriveKeyResponse
+	(*Attribute)(nil),               // 20: anyhsm.v1.Attribute
+	(*CallHeader)(nil),              // 21: anyhsm.v1.CallHeader
+	(*ReplyHeader)(nil),             // 22: anyhsm.v1.ReplyHeader
+	(*KeyReference)(nil),            // 23: anyhsm.v1.KeyReference
+	(*Mechanism)(nil),               // 24: anyhsm.v1.Mechanism
 }
 var file_anyhsm_v1_object_proto_depIdxs = []int32{
-	19, // 0: anyhsm.v1.Object.attributes:type_name -> anyhsm.v1.Attribute
-	19, // 1: anyhsm.v1.Object.secret:type_name -> anyhsm.v1.Attribute
-	20, // 2: anyhsm.v1.ListObjectsRequest.header:type_name -> anyhsm.v1.CallHeader
-	21, // 3: anyhsm.v1.ListObjectsResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 4: anyhsm.v1.ListObjectsResponse.objects:type_name -> anyhsm.v1.Object
-	20, // 5: anyhsm.v1.GetSecretValueRequest.header:type_name -> anyhsm.v1.CallHeader
-	22, // 6: anyhsm.v1.GetSecretValueRequest.key:type_name -> anyhsm.v1.KeyReference
-	21, // 7: anyhsm.v1.GetSecretValueResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	19, // 8: anyhsm.v1.GetSecretValueResponse.attributes:type_name -> anyhsm.v1.Attribute
-	20, // 9: anyhsm.v1.CreateObjectRequest.header:type_name -> anyhsm.v1.CallHeader
-	19, // 10: anyhsm.v1.CreateObjectRequest.template:type_name -> anyhsm.v1.Attribute
-	21, // 11: anyhsm.v1.CreateObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 12: anyhsm.v1.CreateObjectResponse.object:type_name -> anyhsm.v1.Object
-	20, // 13: anyhsm.v1.CopyObjectRequest.header:type_name -> anyhsm.v1.CallHeader
-	22, // 14: anyhsm.v1.CopyObjectRequest.source:type_name -> anyhsm.v1.KeyReference
-	19, // 15: anyhsm.v1.CopyObjectRequest.template:type_name -> anyhsm.v1.Attribute
-	21, // 16: anyhsm.v1.CopyObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 17: anyhsm.v1.CopyObjectResponse.object:type_name -> anyhsm.v1.Object
-	20, // 18: anyhsm.v1.SetAttributesRequest.header:type_name -> anyhsm.v1.CallHeader
-	22, // 19: anyhsm.v1.SetAttributesRequest.object:type_name -> anyhsm.v1.KeyReference
-	19, // 20: anyhsm.v1.SetAttributesRequest.template:type_name -> anyhsm.v1.Attribute
-	21, // 21: anyhsm.v1.SetAttributesResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 22: anyhsm.v1.SetAttributesResponse.object:type_name -> anyhsm.v1.Object
-	20, // 23: anyhsm.v1.DestroyObjectRequest.header:type_name -> anyhsm.v1.CallHeader
-	21, // 24: anyhsm.v1.DestroyObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	20, // 25: anyhsm.v1.GenerateKeyRequest.header:type_name -> anyhsm.v1.CallHeader
-	23, // 26: anyhsm.v1.GenerateKeyRequest.mechanism:type_name -> anyhsm.v1.Mechanism
-	19, // 27: anyhsm.v1.GenerateKeyRequest.template:type_name -> anyhsm.v1.Attribute
-	21, // 28: anyhsm.v1.GenerateKeyResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 29: anyhsm.v1.GenerateKeyResponse.key:type_name -> anyhsm.v1.Object
-	20, // 30: anyhsm.v1.GenerateKeyPairRequest.header:type_name -> anyhsm.v1.CallHeader
-	23, // 31: anyhsm.v1.GenerateKeyPairRequest.mechanism:type_name -> anyhsm.v1.Mechanism
-	19, // 32: anyhsm.v1.GenerateKeyPairRequest.public_template:type_name -> anyhsm.v1.Attribute
-	19, // 33: anyhsm.v1.GenerateKeyPairRequest.private_template:type_name -> anyhsm.v1.Attribute
-	21, // 34: anyhsm.v1.GenerateKeyPairResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 35: anyhsm.v1.GenerateKeyPairResponse.public_key:type_name -> anyhsm.v1.Object
-	0,  // 36: anyhsm.v1.GenerateKeyPairResponse.private_key:type_name -> anyhsm.v1.Object
-	20, // 37: anyhsm.v1.DeriveKeyRequest.header:type_name -> anyhsm.v1.CallHeader
-	23, // 38: anyhsm.v1.DeriveKeyRequest.mechanism:type_name -> anyhsm.v1.Mechanism
-	22, // 39: anyhsm.v1.DeriveKeyRequest.base_key:type_name -> anyhsm.v1.KeyReference
-	19, // 40: anyhsm.v1.DeriveKeyRequest.template:type_name -> anyhsm.v1.Attribute
-	21, // 41: anyhsm.v1.DeriveKeyResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 42: anyhsm.v1.DeriveKeyResponse.key:type_name -> anyhsm.v1.Object
-	1,  // 43: anyhsm.v1.ObjectService.ListObjects:input_type -> anyhsm.v1.ListObjectsRequest
-	3,  // 44: anyhsm.v1.ObjectService.GetSecretValue:input_type -> anyhsm.v1.GetSecretValueRequest
-	5,  // 45: anyhsm.v1.ObjectService.CreateObject:input_type -> anyhsm.v1.CreateObjectRequest
-	7,  // 46: anyhsm.v1.ObjectService.CopyObject:input_type -> anyhsm.v1.CopyObjectRequest
-	9,  // 47: anyhsm.v1.ObjectService.SetAttributes:input_type -> anyhsm.v1.SetAttributesRequest
-	11, // 48: anyhsm.v1.ObjectService.DestroyObject:input_type -> anyhsm.v1.DestroyObjectRequest
-	13, // 49: anyhsm.v1.ObjectService.GenerateKey:input_type -> anyhsm.v1.GenerateKeyRequest
-	15, // 50: anyhsm.v1.ObjectService.GenerateKeyPair:input_type -> anyhsm.v1.GenerateKeyPairRequest
-	17, // 51: anyhsm.v1.ObjectService.DeriveKey:input_type -> anyhsm.v1.DeriveKeyRequest
-	2,  // 52: anyhsm.v1.ObjectService.ListObjects:output_type -> anyhsm.v1.ListObjectsResponse
-	4,  // 53: anyhsm.v1.ObjectService.GetSecretValue:output_type -> anyhsm.v1.GetSecretValueResponse
-	6,  // 54: anyhsm.v1.ObjectService.CreateObject:output_type -> anyhsm.v1.CreateObjectResponse
-	8,  // 55: anyhsm.v1.ObjectService.CopyObject:output_type -> anyhsm.v1.CopyObjectResponse
-	10, // 56: anyhsm.v1.ObjectService.SetAttributes:output_type -> anyhsm.v1.SetAttributesResponse
-	12, // 57: anyhsm.v1.ObjectService.DestroyObject:output_type -> anyhsm.v1.DestroyObjectResponse
-	14, // 58: anyhsm.v1.ObjectService.GenerateKey:output_type -> anyhsm.v1.GenerateKeyResponse
-	16, // 59: anyhsm.v1.ObjectService.GenerateKeyPair:output_type -> anyhsm.v1.GenerateKeyPairResponse
-	18, // 60: anyhsm.v1.ObjectService.DeriveKey:output_type -> anyhsm.v1.DeriveKeyResponse
-	52, // [52:61] is the sub-list for method output_type
-	43, // [43:52] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	20, // 0: anyhsm.v1.Object.attributes:type_name -> anyhsm.v1.Attribute
+	20, // 1: anyhsm.v1.Object.secret:type_name -> anyhsm.v1.Attribute
+	21, // 2: anyhsm.v1.ListObjectsRequest.header:type_name -> anyhsm.v1.CallHeader
+	2,  // 3: anyhsm.v1.ListObjectsRequest.wanted:type_name -> anyhsm.v1.Wanted
+	22, // 4: anyhsm.v1.ListObjectsResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 5: anyhsm.v1.ListObjectsResponse.objects:type_name -> anyhsm.v1.Object
+	21, // 6: anyhsm.v1.GetSecretValueRequest.header:type_name -> anyhsm.v1.CallHeader
+	23, // 7: anyhsm.v1.GetSecretValueRequest.key:type_name -> anyhsm.v1.KeyReference
+	22, // 8: anyhsm.v1.GetSecretValueResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	20, // 9: anyhsm.v1.GetSecretValueResponse.attributes:type_name -> anyhsm.v1.Attribute
+	21, // 10: anyhsm.v1.CreateObjectRequest.header:type_name -> anyhsm.v1.CallHeader
+	20, // 11: anyhsm.v1.CreateObjectRequest.template:type_name -> anyhsm.v1.Attribute
+	22, // 12: anyhsm.v1.CreateObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 13: anyhsm.v1.CreateObjectResponse.object:type_name -> anyhsm.v1.Object
+	21, // 14: anyhsm.v1.CopyObjectRequest.header:type_name -> anyhsm.v1.CallHeader
+	23, // 15: anyhsm.v1.CopyObjectRequest.source:type_name -> anyhsm.v1.KeyReference
+	20, // 16: anyhsm.v1.CopyObjectRequest.template:type_name -> anyhsm.v1.Attribute
+	22, // 17: anyhsm.v1.CopyObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 18: anyhsm.v1.CopyObjectResponse.object:type_name -> anyhsm.v1.Object
+	21, // 19: anyhsm.v1.SetAttributesRequest.header:type_name -> anyhsm.v1.CallHeader
+	23, // 20: anyhsm.v1.SetAttributesRequest.object:type_name -> anyhsm.v1.KeyReference
+	20, // 21: anyhsm.v1.SetAttributesRequest.template:type_name -> anyhsm.v1.Attribute
+	22, // 22: anyhsm.v1.SetAttributesResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 23: anyhsm.v1.SetAttributesResponse.object:type_name -> anyhsm.v1.Object
+	21, // 24: anyhsm.v1.DestroyObjectRequest.header:type_name -> anyhsm.v1.CallHeader
+	22, // 25: anyhsm.v1.DestroyObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	21, // 26: anyhsm.v1.GenerateKeyRequest.header:type_name -> anyhsm.v1.CallHeader
+	24, // 27: anyhsm.v1.GenerateKeyRequest.mechanism:type_name -> anyhsm.v1.Mechanism
+	20, // 28: anyhsm.v1.GenerateKeyRequest.template:type_name -> anyhsm.v1.Attribute
+	22, // 29: anyhsm.v1.GenerateKeyResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 30: anyhsm.v1.GenerateKeyResponse.key:type_name -> anyhsm.v1.Object
+	21, // 31: anyhsm.v1.GenerateKeyPairRequest.header:type_name -> anyhsm.v1.CallHeader
+	24, // 32: anyhsm.v1.GenerateKeyPairRequest.mechanism:type_name -> anyhsm.v1.Mechanism
+	20, // 33: anyhsm.v1.GenerateKeyPairRequest.public_template:type_name -> anyhsm.v1.Attribute
+	20, // 34: anyhsm.v1.GenerateKeyPairRequest.private_template:type_name -> anyhsm.v1.Attribute
+	22, // 35: anyhsm.v1.GenerateKeyPairResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 36: anyhsm.v1.GenerateKeyPairResponse.public_key:type_name -> anyhsm.v1.Object
+	0,  // 37: anyhsm.v1.GenerateKeyPairResponse.private_key:type_name -> anyhsm.v1.Object
+	21, // 38: anyhsm.v1.DeriveKeyRequest.header:type_name -> anyhsm.v1.CallHeader
+	24, // 39: anyhsm.v1.DeriveKeyRequest.mechanism:type_name -> anyhsm.v1.Mechanism
+	23, // 40: anyhsm.v1.DeriveKeyRequest.base_key:type_name -> anyhsm.v1.KeyReference
+	20, // 41: anyhsm.v1.DeriveKeyRequest.template:type_name -> anyhsm.v1.Attribute
+	22, // 42: anyhsm.v1.DeriveKeyResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 43: anyhsm.v1.DeriveKeyResponse.key:type_name -> anyhsm.v1.Object
+	1,  // 44: anyhsm.v1.ObjectService.ListObjects:input_type -> anyhsm.v1.ListObjectsRequest
+	4,  // 45: anyhsm.v1.ObjectService.GetSecretValue:input_type -> anyhsm.v1.GetSecretValueRequest
+	6,  // 46: anyhsm.v1.ObjectService.CreateObject:input_type -> anyhsm.v1.CreateObjectRequest
+	8,  // 47: anyhsm.v1.ObjectService.CopyObject:input_type -> anyhsm.v1.CopyObjectRequest
+	10, // 48: anyhsm.v1.ObjectService.SetAttributes:input_type -> anyhsm.v1.SetAttributesRequest
+	12, // 49: anyhsm.v1.ObjectService.DestroyObject:input_type -> anyhsm.v1.DestroyObjectRequest
+	14, // 50: anyhsm.v1.ObjectService.GenerateKey:input_type -> anyhsm.v1.GenerateKeyRequest
+	16, // 51: anyhsm.v1.ObjectService.GenerateKeyPair:input_type -> anyhsm.v1.GenerateKeyPairRequest
+	18, // 52: anyhsm.v1.ObjectService.DeriveKey:input_type -> anyhsm.v1.DeriveKeyRequest
+	3,  // 53: anyhsm.v1.ObjectService.ListObjects:output_type -> anyhsm.v1.ListObjectsResponse
+	5,  // 54: anyhsm.v1.ObjectService.GetSecretValue:output_type -> anyhsm.v1.GetSecretValueResponse
+	7,  // 55: anyhsm.v1.ObjectService.CreateObject:output_type -> anyhsm.v1.CreateObjectResponse
+	9,  // 56: anyhsm.v1.ObjectService.CopyObject:output_type -> anyhsm.v1.CopyObjectResponse
+	11, // 57: anyhsm.v1.ObjectService.SetAttributes:output_type -> anyhsm.v1.SetAttributesResponse
+	13, // 58: anyhsm.v1.ObjectService.DestroyObject:output_type -> anyhsm.v1.DestroyObjectResponse
+	15, // 59: anyhsm.v1.ObjectService.GenerateKey:output_type -> anyhsm.v1.GenerateKeyResponse
+	17, // 60: anyhsm.v1.ObjectService.GenerateKeyPair:output_type -> anyhsm.v1.GenerateKeyPairResponse
+	19, // 61: anyhsm.v1.ObjectService.DeriveKey:output_type -> anyhsm.v1.DeriveKeyResponse
+	53, // [53:62] is the sub-list for method output_type
+	44, // [44:53] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_anyhsm_v1_object_proto_init() }
@@ -1333,13 +1427,14 @@ func file_anyhsm_v1_object_proto_init() {
 		return
 	}
 	file_anyhsm_v1_types_proto_init()
+	file_anyhsm_v1_object_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_anyhsm_v1_object_proto_rawDesc), len(file_anyhsm_v1_object_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

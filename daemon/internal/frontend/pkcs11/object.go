@@ -15,18 +15,28 @@ type objectServer struct {
 
 // ListObjects returns all objects that the ticket may see, or what changed since a revision.
 func (s objectServer) ListObjects(ctx context.Context, request *anyhsmv1.ListObjectsRequest) (*anyhsmv1.ListObjectsResponse, error) {
+	if wanted := request.GetWanted(); wanted != nil && request.GetSinceRevision() == 0 && request.GetPage() == "" {
+		found, narrowed, r, err := s.keys.FindObjects(ctx, call(ctx, request.GetHeader()),
+			keyservice.Wanted{Label: wanted.Label, ID: wanted.Id, Object: wanted.GetObject()})
+		if err != nil || narrowed {
+			return &anyhsmv1.ListObjectsResponse{Header: reply(r), Narrowed: narrowed, Objects: objects(found)}, err
+		}
+	}
 	listing, r, err := s.keys.ListObjects(ctx, call(ctx, request.GetHeader()), request.GetSinceRevision(), request.GetPage())
 	if err != nil {
 		return nil, err
 	}
-	response := &anyhsmv1.ListObjectsResponse{
-		Header: reply(r), Complete: listing.Complete, Removed: listing.Removed, NextPage: listing.Next,
-		Objects: make([]*anyhsmv1.Object, len(listing.Objects)),
+	return &anyhsmv1.ListObjectsResponse{
+		Header: reply(r), Complete: listing.Complete, Removed: listing.Removed, NextPage: listing.Next, Objects: objects(listing.Objects),
+	}, nil
+}
+
+func objects(all []keyservice.Object) []*anyhsmv1.Object {
+	messages := make([]*anyhsmv1.Object, len(all))
+	for i, o := range all {
+		messages[i] = object(o)
 	}
-	for i, o := range listing.Objects {
-		response.Objects[i] = object(o)
-	}
-	return response, nil
+	return messages
 }
 
 // GetSecretValue returns the values of a key that is extractable and not sensitive.
