@@ -187,6 +187,7 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 		{"gcpkms", p.GCPKMS != nil},
 		{"azurekv", p.AzureKV != nil},
 		{"kmip", p.KMIP != nil},
+		{"vault", p.Vault != nil},
 	} {
 		if block.set && block.kind != p.Kind {
 			wrong("%s: [provider.%s] means nothing for kind %q; remove it", name, block.kind, p.Kind)
@@ -206,6 +207,13 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 		block := KMIP{}
 		if p.KMIP != nil {
 			block = *p.KMIP
+		}
+		block.check(name, wrong)
+	}
+	if p.Kind == "vault" {
+		block := Vault{}
+		if p.Vault != nil {
+			block = *p.Vault
 		}
 		block.check(name, wrong)
 	}

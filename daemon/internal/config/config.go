@@ -95,6 +95,8 @@ type Provider struct {
 	AzureKV *AzureKV `toml:"azurekv,omitempty"`
 	// KMIP belongs to kind kmip.
 	KMIP *KMIP `toml:"kmip,omitempty"`
+	// Vault belongs to kind vault.
+	Vault *Vault `toml:"vault,omitempty"`
 }
 
 // Duration is a time.Duration that reads and writes itself as "12h".

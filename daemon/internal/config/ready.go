@@ -38,6 +38,18 @@ func (c Config) Ready() error {
 				}
 			}
 		}
+		if p.Vault != nil {
+			probe(fmt.Sprintf("provider %q: vault.token", p.Name), p.Vault.Token)
+			probe(fmt.Sprintf("provider %q: vault.secret_id", p.Name), p.Vault.SecretID)
+			for _, path := range []string{p.Vault.CA, p.Vault.Certificate, p.Vault.Key, p.Vault.serviceToken()} {
+				if path == "" {
+					continue
+				}
+				if _, err := os.Stat(path); err != nil {
+					problems = append(problems, fmt.Sprintf("%sprovider %q: vault: %v; correct the path, or make the file readable", place(c.File), p.Name, err))
+				}
+			}
+		}
 		if p.Library == "" {
 			continue
 		}

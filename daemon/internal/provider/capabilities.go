@@ -52,6 +52,8 @@ type Mechanism struct {
 	DigestInfo []cryptoki.MechanismType
 	// SaltIsHash tells that the salt of PSS must be as long as the hash.
 	SaltIsHash bool
+	// MinSalt is the shortest salt of PSS.
+	MinSalt uint64
 	// HashSized tells that CKM_ECDSA takes only what can be brought to the length of a SHA-2 digest without changing
 	// the signature: on P-521, for which the longest is SHA-512, no more than 64 bytes.
 	HashSized bool

@@ -54,6 +54,10 @@ func (c Capabilities) CheckUse(m cryptoki.Mechanism, use cryptoki.Flags, key cry
 		return fault.New(fault.MechanismParamInvalid, "provider %s does %s with %s only with a salt of %d bytes, not %d",
 			c.Kind, m.Type, hash, data.Size(), params.SaltLength)
 	}
+	if params, ok := m.Params.(cryptoki.PSSParams); ok && params.SaltLength < row.MinSalt {
+		return fault.New(fault.MechanismParamInvalid, "provider %s does %s only with a salt of %d bytes or more, not %d",
+			c.Kind, m.Type, row.MinSalt, params.SaltLength)
+	}
 	return nil
 }
 

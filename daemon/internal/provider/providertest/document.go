@@ -129,6 +129,9 @@ func limits(m provider.Mechanism) []string {
 	if m.SaltIsHash {
 		all = append(all, "salt as long as the hash")
 	}
+	if m.MinSalt > 0 {
+		all = append(all, fmt.Sprintf("a salt of at least %d", m.MinSalt))
+	}
 	if m.HashSized {
 		all = append(all, "at most 64 bytes on P-521")
 	}

@@ -234,10 +234,16 @@ func (s *suite) testDestroy(t *testing.T) {
 			switch r.keyType {
 			case cryptoki.CKK_AES:
 				m := cryptoki.Mechanism{Type: cryptoki.CKM_AES_ECB}
-				if !s.capabilities.Can(m.Type, cryptoki.CKF_ENCRYPT) {
+				switch {
+				case s.capabilities.Can(m.Type, cryptoki.CKF_ENCRYPT):
+					_, err = s.encrypt(t, k, m, make([]byte, 16))
+				case s.capabilities.Can(cryptoki.CKM_AES_CBC, cryptoki.CKF_ENCRYPT):
 					m = cryptoki.Mechanism{Type: cryptoki.CKM_AES_CBC, Params: cryptoki.IVParams{IV: make([]byte, 16)}}
+					_, err = s.encrypt(t, k, m, make([]byte, 16))
+				default:
+					m = cryptoki.Mechanism{Type: cryptoki.CKM_AES_GCM, Params: cryptoki.GCMParams{IV: make([]byte, 12), TagBits: 128}}
+					_, err = s.decrypt(t, k, m, make([]byte, 32))
 				}
-				_, err = s.encrypt(t, k, m, make([]byte, 16))
 			case cryptoki.CKK_GENERIC_SECRET:
 				_, err = s.sign(t, k, cryptoki.Mechanism{Type: s.mac(int(r.size)).Type}, []byte("data"))
 			case cryptoki.CKK_EC:
