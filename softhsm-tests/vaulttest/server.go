@@ -117,6 +117,9 @@ func (s *Server) Try(t testing.TB, token, method, path string, in any) (status i
 	return response.StatusCode, out
 }
 
+// Transport trusts the server.
+func (s *Server) Transport() http.RoundTripper { return s.client.Transport }
+
 // Seal seals the server, Unseal opens it again.
 func (s *Server) Seal(t testing.TB) {
 	t.Helper()

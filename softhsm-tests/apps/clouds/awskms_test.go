@@ -1,12 +1,10 @@
-// Package clouds runs applications on keys that live in cloud services: the services are strict fakes, all else is real.
+// Package clouds runs applications on keys that live in cloud services and in Vault: the clouds are strict fakes, all else
+// is real.
 package clouds
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -22,35 +20,9 @@ import (
 // awsKMS starts the fake AWS KMS and a daemon whose token keeps its keys there.
 func awsKMS(t *testing.T) target.Target {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "serve")
-	build := exec.Command("go", "build", "-o", program, "./daemon/internal/provider/awskms/awsfake/serve")
-	build.Dir = daemontest.Root()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the fake: %v\n%s", err, out)
-	}
-	service := exec.Command(program)
-	in, err := service.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := service.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	service.Stderr = os.Stderr
-	if err := service.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = service.Wait()
-	})
-	url, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the fake did not start: %v", err)
-	}
+	url := startFake(t, "./daemon/internal/provider/awskms/awsfake/serve")
 	// The fake's own credentials: they open nothing else.
-	t.Setenv("ANYHSM_TEST_AWS_URL", strings.TrimSpace(url))
+	t.Setenv("ANYHSM_TEST_AWS_URL", url)
 	t.Setenv("ANYHSM_TEST_AWS_ID", "AKIAIOSFODNN7EXAMPLE")
 	t.Setenv("ANYHSM_TEST_AWS_SECRET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 	daemon := daemontest.Start(t, daemontest.Options{Provider: "aws", Tables: fmt.Sprintf(`
@@ -64,7 +36,7 @@ region = "eu-central-1"
 endpoint = %q
 access_key_id = "env:ANYHSM_TEST_AWS_ID"
 secret_access_key = "env:ANYHSM_TEST_AWS_SECRET"
-`, strings.TrimSpace(url))})
+`, url)})
 	made := target.Of(t, "awskms", daemon)
 	made.EngineConfiguration(t)
 	return made

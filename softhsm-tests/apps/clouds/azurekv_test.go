@@ -1,13 +1,11 @@
 package clouds
 
 import (
-	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,38 +30,12 @@ const (
 // administrator's.
 func azureVault(t *testing.T, hsm bool) (target.Target, *azkeys.Client) {
 	t.Helper()
-	directory := t.TempDir()
-	program, certificate := filepath.Join(directory, "serve"), filepath.Join(directory, "vault.pem")
-	build := exec.Command("go", "build", "-o", program, "./daemon/internal/provider/azurekv/azurefake/serve")
-	build.Dir = daemontest.Root()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the fake: %v\n%s", err, out)
-	}
-	service := exec.Command(program, certificate)
+	certificate := filepath.Join(t.TempDir(), "vault.pem")
+	arguments := []string{certificate}
 	if hsm {
-		service.Args = append(service.Args, "hsm")
+		arguments = append(arguments, "hsm")
 	}
-	in, err := service.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := service.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	service.Stderr = os.Stderr
-	if err := service.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = service.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the fake did not start: %v", err)
-	}
-	url := strings.TrimSpace(line)
+	url := startFake(t, "./daemon/internal/provider/azurekv/azurefake/serve", arguments...)
 	// The daemon trusts the fake's certificate as it would trust a company's own authority.
 	t.Setenv("SSL_CERT_FILE", certificate)
 	t.Setenv("ANYHSM_TEST_AZURE_SECRET", azureSecret)

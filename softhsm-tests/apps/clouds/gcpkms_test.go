@@ -1,13 +1,10 @@
 package clouds
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -28,34 +25,7 @@ const gcpRing = "projects/anyhsm-test/locations/europe-west3/keyRings/ring"
 // gcpKMS starts the fake Google Cloud KMS and a daemon whose token keeps its keys there. It gives the fake's URL as well.
 func gcpKMS(t *testing.T) (target.Target, string) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "serve")
-	build := exec.Command("go", "build", "-o", program, "./daemon/internal/provider/gcpkms/gcpfake/serve")
-	build.Dir = daemontest.Root()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the fake: %v\n%s", err, out)
-	}
-	service := exec.Command(program)
-	in, err := service.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := service.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	service.Stderr = os.Stderr
-	if err := service.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = service.Wait()
-	})
-	url, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the fake did not start: %v", err)
-	}
-	url = strings.TrimSpace(url)
+	url := startFake(t, "./daemon/internal/provider/gcpkms/gcpfake/serve")
 	daemon := daemontest.Start(t, daemontest.Options{Provider: "gcp", Tables: fmt.Sprintf(`
 [log]
 level = "info"
