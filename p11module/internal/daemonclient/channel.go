@@ -9,8 +9,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/grpcwire"
@@ -30,6 +32,8 @@ type lazy struct {
 	mu     sync.Mutex
 	conn   connection
 	closed bool
+	// shown are the certificates that conn has shown.
+	shown *shown
 }
 
 // connection is what both kinds of channel can do.
@@ -41,13 +45,37 @@ type connection interface {
 // Name returns the endpoint.
 func (l *lazy) Name() string { return l.endpoint }
 
-// Invoke makes a call on this endpoint.
+// Invoke makes a call on this endpoint. A connection can outlive the certificate that it was made with: a daemon that
+// does not take it any more is called again with the one that has taken its place, if there is one.
 func (l *lazy) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
 	conn, err := l.dial()
 	if err != nil {
 		return err
 	}
+	err = conn.Invoke(ctx, method, request, reply, options...)
+	if status.Code(err) != codes.Unauthenticated || !l.renew(conn) {
+		return err
+	}
+	if conn, err = l.dial(); err != nil {
+		return err
+	}
 	return conn.Invoke(ctx, method, request, reply, options...)
+}
+
+// renew closes connections that were made with another certificate than the one on disk, and tells whether there were
+// any. What else runs on them is repeated by whoever called.
+func (l *lazy) renew(conn connection) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != conn {
+		return true // somebody else has done it
+	}
+	if l.shown == nil || !l.shown.old(l.tls.Certificate) {
+		return false
+	}
+	l.conn = nil
+	_ = conn.Close()
+	return true
 }
 
 // NewStream makes a stream on this endpoint.
@@ -97,7 +125,8 @@ func (l *lazy) dial() (connection, error) {
 			return nil, fault.New(fault.ArgumentsBad, "endpoint %s has no host and port; write tcp://host:7512", l.endpoint)
 		}
 		authority = host
-		security = &mutualTLS{files: l.tls, server: host}
+		l.shown = &shown{}
+		security = &mutualTLS{files: l.tls, server: host, shown: l.shown}
 	}
 	dial := func(ctx context.Context) (net.Conn, error) { return open(ctx, network, address) }
 	// Neither does I/O; the dial comes with the first call.

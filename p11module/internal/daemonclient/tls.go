@@ -1,13 +1,16 @@
 package daemonclient
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"sync"
 
 	"google.golang.org/grpc/credentials"
 
@@ -18,6 +21,34 @@ import (
 type mutualTLS struct {
 	files  config.TLS
 	server string
+	shown  *shown
+}
+
+// shown remembers which certificates the connections of a channel have shown to the daemon.
+type shown struct {
+	mu   sync.Mutex
+	last []byte
+	// mixed says that they were different ones.
+	mixed bool
+}
+
+func (s *shown) note(der []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mixed = s.mixed || s.last != nil && !bytes.Equal(s.last, der)
+	s.last = der
+}
+
+// old tells whether a connection may have shown another certificate than the one in the file.
+func (s *shown) old(file string) bool {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return false
+	}
+	block, _ := pem.Decode(text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return block != nil && s.last != nil && (s.mixed || !bytes.Equal(s.last, block.Bytes))
 }
 
 // ClientHandshake makes the connection a TLS 1.3 one with both sides' certificates.
@@ -26,6 +57,7 @@ func (m *mutualTLS) ClientHandshake(ctx context.Context, authority string, raw n
 	if err != nil {
 		return nil, nil, err
 	}
+	m.shown.note(c.Certificates[0].Certificate[0])
 	return credentials.NewTLS(c).ClientHandshake(ctx, authority, raw)
 }
 

@@ -141,6 +141,47 @@ func TestMutualTLS(t *testing.T) {
 	}
 }
 
+// TestExpiredWhileConnected: a daemon that refuses the certificate of a connection is called again with the renewed one,
+// and with none if there is no other.
+func TestExpiredWhileConnected(t *testing.T) {
+	a := newAuthority(t)
+	names := make(chan string, 10)
+	s := a.listen("127.0.0.1:0", names)
+	dir := t.TempDir()
+	files := a.issue(dir, "old")
+	c := newClient(t, config.Config{Endpoints: []string{"tcp://" + s.name}, TLS: files})
+	if _, err := listSlots(c); err != nil {
+		t.Fatal(err)
+	}
+	<-names
+	s.mu.Lock()
+	s.answer = func(int) error {
+		if len(names) == 0 {
+			return fault.New(fault.Unauthenticated, "the client certificate expired")
+		}
+		return nil
+	}
+	s.mu.Unlock()
+	if _, err := listSlots(c); !fault.Is(err, fault.Unauthenticated) {
+		t.Fatalf("without another certificate: %v", err)
+	}
+	if calls, _ := s.seen(); calls != 2 {
+		t.Errorf("%d calls", calls)
+	}
+	renewed := a.issue(dir, "new")
+	for from, to := range map[string]string{renewed.Certificate: files.Certificate, renewed.Key: files.Key} {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := listSlots(c); err != nil {
+		t.Fatal(err)
+	}
+	if name := <-names; name != "new" {
+		t.Errorf("the client was %q", name)
+	}
+}
+
 // TestWrongAuthority: neither side talks to a stranger.
 func TestWrongAuthority(t *testing.T) {
 	a, stranger := newAuthority(t), newAuthority(t)
