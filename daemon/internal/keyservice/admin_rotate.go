@@ -83,7 +83,7 @@ func (s *Service) RotateKey(ctx context.Context, call Call, rotation Rotation) (
 	// The new key's name follows from the old one's, so that a rotation that was cut off finds, when it is repeated, the key
 	// that it has made.
 	there := access{token: a.token, call: Call{RequestID: "rotation of " + old.UID}}
-	there.token.Provider = rotation.Provider
+	there.token.Provider, there.token.Rules = rotation.Provider, ""
 	if newer, err := s.store.ObjectByUID(ctx, identify(there.call, a.token.UID, drafts[0].role)); err == nil {
 		return Rotated{}, fault.New(fault.Conflict, "this key has a newer version, object %d (%s); rotate that one", newer.ID, newer.Attributes.Bytes(cryptoki.CKA_LABEL))
 	} else if !fault.Is(err, fault.ObjectHandleInvalid) {
