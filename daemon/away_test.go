@@ -6,12 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/metadata"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider/gcpkms/gcpfake"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider/kmip/kmiptest"
@@ -74,15 +71,11 @@ endpoint = "http://%s"
 	daemon := p.unix()
 	providers := anyhsmv1.NewProviderServiceClient(daemon)
 	// Not one that repeats what fails: what is away is to be seen.
-	impatient, err := grpc.NewClient("unix://"+p.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	check(t, err)
-	t.Cleanup(func() { _ = impatient.Close() })
-	keys := anyhsmv1.NewKeyAdminServiceClient(impatient)
+	keys := anyhsmv1.NewKeyAdminServiceClient(p.impatient())
 
 	createToken(t, daemon, "software")
 	create := func(token string) error {
-		ctx := metadata.AppendToOutgoingContext(within(t, 20*time.Second), wire.ProtocolHeader, wire.Protocol)
-		_, err := keys.CreateKey(ctx, &anyhsmv1.CreateKeyRequest{RequestId: requestID(), Token: token, KeySpec: "rsa:2048", Label: "k"})
+		_, err := keys.CreateKey(within(t, 20*time.Second), &anyhsmv1.CreateKeyRequest{RequestId: requestID(), Token: token, KeySpec: "rsa:2048", Label: "k"})
 		return err
 	}
 	check(t, create("software"))
@@ -98,6 +91,16 @@ endpoint = "http://%s"
 	for _, provider := range listed.GetProviders() {
 		if provider.GetHealthy() != (provider.GetName() == "software") || !provider.GetHealthy() && provider.GetDetail() == "" {
 			t.Errorf("%s: healthy %t, %q", provider.GetName(), provider.GetHealthy(), provider.GetDetail())
+		}
+	}
+
+	// What `anyhsm doctor` shows.
+	view, err := anyhsmv1.NewApplicationServiceClient(daemon).ExplainView(within(t, time.Minute), &anyhsmv1.ExplainViewRequest{})
+	check(t, err)
+	for _, token := range view.GetVisible() {
+		name := token.GetToken().GetToken().GetLabel()
+		if warned := strings.Contains(strings.Join(token.GetWarnings(), "\n"), "provider "+name); warned != (name != "software") {
+			t.Errorf("token %s: the warnings are %q", name, token.GetWarnings())
 		}
 	}
 
