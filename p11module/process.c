@@ -28,8 +28,8 @@ static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGPIPE, SIGURG};
 enum { SIGNALS = sizeof signals / sizeof *signals };
 static struct sigaction host_actions[SIGNALS];
 
-/* Where this image lies in memory. */
-static uintptr_t image_start, image_end;
+/* Where this image lies in memory, and in it the relocations and tables for the dynamic loader. */
+static uintptr_t image_start, image_end, loader_start, loader_end;
 
 /* Room for accesses that begin nowhere and go on. */
 enum { NOWHERE = 1 << 20 };
@@ -59,6 +59,14 @@ static int find_image(struct dl_phdr_info *info, size_t size, void *data)
 		return 0;
 	image_start = start;
 	image_end = end;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+
+		if (segment->p_type == PT_LOAD && segment->p_offset == 0 && segment->p_flags == PF_R) {
+			loader_start = info->dlpi_addr + segment->p_vaddr;
+			loader_end = loader_start + segment->p_memsz;
+		}
+	}
 	return 1;
 }
 
@@ -100,6 +108,13 @@ int anyhsm_forked(void)
 	if (!atomic_exchange(&anyhsm_process->rested, 1))
 		rest();
 	return atomic_load(&forked);
+}
+
+/* More than a megabyte that was read once and stays in the file; the host's memory need not hold it. */
+__attribute__((constructor)) static void relocated(void)
+{
+	if (loader_start < loader_end)
+		madvise((void *)loader_start, loader_end - loader_start, MADV_DONTNEED);
 }
 
 /* Priority 101 runs before Go's own constructor, which installs the signal handlers. */

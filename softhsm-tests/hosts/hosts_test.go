@@ -153,6 +153,12 @@ func TestSign(t *testing.T) {
 	})
 }
 
+// TestGuest: what the module costs a host that is idle has ceilings.
+func TestGuest(t *testing.T) {
+	daemon := daemontest.Start(t, daemontest.Options{})
+	run(t, daemon.Env(), "guest", daemon.ModulePath, daemon.UserPIN)
+}
+
 func TestInherit(t *testing.T) {
 	daemon := daemontest.Start(t, daemontest.Options{})
 	run(t, daemon.Env(), "inherit", daemon.ModulePath, daemon.Token)
