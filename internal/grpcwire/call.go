@@ -111,7 +111,8 @@ func (st *stream) serve() {
 	} else {
 		err = st.conn.server.runStream(st.method, serverStream{st})
 	}
-	clear(st.body)
+	spare(st.body)
+	st.body = nil
 	var message []byte
 	if err == nil && st.method.unary != nil {
 		message, err = appendMessage(nil, reply, st.conn.server.options.MaxSend)
@@ -128,7 +129,7 @@ func (st *stream) serve() {
 		message = nil
 	}
 	_ = st.answer(message, result)
-	clear(message)
+	spare(message)
 }
 
 // decode is what a unary handler calls for its request.

@@ -87,15 +87,7 @@ func (c *clientConn) call(ctx context.Context, x *exchange) error {
 		c.ended = true
 	}
 	c.ended = c.ended || c.leaving
-	clear(c.body)
-	c.body = c.body[:0]
-	if cap(c.body) > keptBuffer {
-		c.body = nil
-	}
-	clear(c.message)
-	if cap(c.message) > keptBuffer {
-		c.message = nil
-	}
+	c.body, c.message = spare(c.body), spare(c.message)
 	switch {
 	case err == nil:
 		if deadline, ok := ctx.Deadline(); ok && a.result.Code() == codes.Canceled && !deadline.After(time.Now()) {
@@ -131,7 +123,7 @@ func (a *answer) end(s *status.Status) { a.over, a.result = true, s }
 // exchange writes the request and reads the answer. An error is the connection's.
 func (c *clientConn) exchange(ctx context.Context, a *answer) error {
 	message, err := appendMessage(c.message[:0], a.x.request, a.x.maxSend)
-	c.message = message[:len(message):cap(message)]
+	c.message = message
 	if err != nil {
 		// Nothing was written: the connection is as good as before.
 		a.end(status.Convert(err))
@@ -217,7 +209,7 @@ func (c *clientConn) flush() error {
 	}
 	_, err := c.secured.Write(c.out.Bytes())
 	clear(c.out.Bytes())
-	if c.out.Cap() > keptBuffer {
+	if c.out.Cap() > 4*keptBuffer {
 		c.out = bytes.Buffer{}
 	}
 	c.out.Reset()
@@ -334,7 +326,7 @@ func (c *clientConn) data(a *answer, f *http2.DataFrame) error {
 		return errors.New("the server sent data before a header")
 	}
 	part := f.Data()
-	c.body = append(c.body, part...)
+	c.body = appendPart(c.body, part, a.x.maxReceive)
 	clear(part)
 	length, err := messageLength(c.body, a.x.maxReceive)
 	if err == nil && length >= 0 && len(c.body) > length {

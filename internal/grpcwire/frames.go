@@ -93,7 +93,7 @@ func (c *serverConn) completed(st *stream) {
 func (c *serverConn) forget(st *stream) {
 	c.incomplete--
 	c.held -= len(st.body)
-	clear(st.body)
+	spare(st.body)
 	st.body = nil
 	st.complete = true
 	c.remove(st)
@@ -133,7 +133,7 @@ func (c *serverConn) data(f *http2.DataFrame) error {
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
 	}
 	part := f.Data()
-	st.body = append(st.body, part...)
+	st.body = appendPart(st.body, part, c.server.options.MaxReceive)
 	c.held += len(part)
 	clear(part)
 	if refused := c.check(st); refused != nil {

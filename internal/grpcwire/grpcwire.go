@@ -11,9 +11,10 @@ package grpcwire
 import "time"
 
 const (
-	// connectionWindow and streamWindow are what a server lets a client send before it has taken it in.
-	connectionWindow = 4 << 20
-	streamWindow     = 1 << 20
+	// connectionWindow and streamWindow are what a server lets a client send before it has taken it in: so much that some
+	// megabytes take one round trip. What a connection may hold of unfinished requests has a bound of its own.
+	connectionWindow = 16 << 20
+	streamWindow     = 8 << 20
 	// clientWindow is what a client lets a server send: an answer is limited by its length and not by a window.
 	clientWindow = 1 << 30
 	// ownFrame is the longest frame that this side takes; the least that HTTP/2 allows.

@@ -290,6 +290,11 @@ func TestRapidReset(t *testing.T) {
 			break
 		}
 	}
+	// A handler may not have begun yet.
+	for begun := 0; begun == 0; time.Sleep(time.Millisecond) {
+		begun = <-running
+		running <- begun
+	}
 	close(hold)
 	n := <-running
 	if most > 8 || most == 0 {

@@ -18,7 +18,8 @@ func appendMessage(to []byte, message any, limit int) ([]byte, error) {
 		return to, status.Errorf(codes.Internal, "a %T is no protocol buffer message", message)
 	}
 	start := len(to)
-	out, err := proto.MarshalOptions{}.MarshalAppend(append(to, 0, 0, 0, 0, 0), m)
+	to = room(to, prefix+proto.Size(m))
+	out, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(append(to, 0, 0, 0, 0, 0), m)
 	if err != nil {
 		return to, status.Errorf(codes.Internal, "a message cannot be encoded: %v", err)
 	}
@@ -43,6 +44,15 @@ func messageLength(body []byte, limit int) (int, error) {
 		return 0, status.Errorf(codes.ResourceExhausted, "a message of %d bytes is longer than the %d that are taken", length, limit)
 	}
 	return prefix + int(length), nil
+}
+
+// appendPart appends what has come of a message, whose length is known after its first bytes.
+func appendPart(body, part []byte, limit int) []byte {
+	body = append(room(body, len(part)), part...)
+	if length, err := messageLength(body, limit); err == nil && length > len(body) {
+		body = room(body, min(length-len(body), trusted))
+	}
+	return body
 }
 
 // decodeMessage reads the one message that a body holds.

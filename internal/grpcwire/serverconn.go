@@ -394,7 +394,7 @@ func (c *serverConn) flush() error {
 	}
 	_, err := c.secured.Write(c.out.Bytes())
 	clear(c.out.Bytes())
-	if c.out.Cap() > keptBuffer {
+	if c.out.Cap() > 4*keptBuffer {
 		c.out = bytes.Buffer{}
 	}
 	c.out.Reset()

@@ -2,6 +2,7 @@
 #include "operations.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 CK_FUNCTION_LIST_PTR p11;
@@ -77,18 +78,35 @@ static CK_RV p256_first(struct context *c) { return sign_first(c, "bench-p256", 
 
 static CK_RV rsa_first(struct context *c) { return sign_first(c, "bench-rsa", rsa_sign); }
 
-static CK_RV gcm(struct context *c)
+enum { LARGEST = 1 << 20, TAG = 16 };
+
+static CK_RV allocate(struct context *c)
+{
+	c->large = calloc(2, LARGEST + TAG);
+	return c->large ? CKR_OK : CKR_HOST_MEMORY;
+}
+
+static CK_RV encrypt(struct context *c, unsigned char *data, CK_ULONG length, unsigned char *out, CK_ULONG room)
 {
 	unsigned char iv[12] = {0};
 	CK_GCM_PARAMS parameters = {iv, sizeof iv, 8 * sizeof iv, NULL, 0, 128};
 	CK_MECHANISM mechanism = {CKM_AES_GCM, &parameters, sizeof parameters};
-	CK_ULONG length = sizeof c->out;
 
 	memcpy(iv, &c->counter, sizeof c->counter);
 	c->counter++;
 	TRY(p11->C_EncryptInit(c->session, &mechanism, c->key));
-	return p11->C_Encrypt(c->session, c->data, 1024, c->out, &length);
+	return p11->C_Encrypt(c->session, data, length, out, &room);
 }
+
+static CK_RV gcm(struct context *c) { return encrypt(c, c->data, sizeof c->data, c->out, sizeof c->out); }
+
+static CK_RV gcm_large(struct context *c, CK_ULONG length)
+{
+	return encrypt(c, c->large, length, c->large + LARGEST + TAG, LARGEST + TAG);
+}
+
+static CK_RV gcm_64k(struct context *c) { return gcm_large(c, 64 << 10); }
+static CK_RV gcm_1m(struct context *c) { return gcm_large(c, LARGEST); }
 
 static CK_RV find_sign(struct context *c)
 {
@@ -125,6 +143,8 @@ static const struct operation operations[] = {
 	{"p256-sign", "bench-p256", CKO_PRIVATE_KEY, NULL, p256_sign},
 	{"rsa2048-sign", "bench-rsa", CKO_PRIVATE_KEY, NULL, rsa_sign},
 	{"gcm-1k", "bench-aes", CKO_SECRET_KEY, NULL, gcm},
+	{"gcm-64k", "bench-aes", CKO_SECRET_KEY, allocate, gcm_64k},
+	{"gcm-1m", "bench-aes", CKO_SECRET_KEY, allocate, gcm_1m},
 	{"hmac-sha256", "bench-hmac", CKO_SECRET_KEY, NULL, hmac},
 	{"p256-verify", "bench-p256", CKO_PUBLIC_KEY, p256_first, p256_verify},
 	{"rsa2048-verify", "bench-rsa", CKO_PUBLIC_KEY, rsa_first, rsa_verify},

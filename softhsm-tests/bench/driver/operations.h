@@ -15,6 +15,8 @@ struct context {
 	unsigned char data[1024], out[2048];
 	CK_ULONG signature_length;
 	unsigned long counter;
+	/* For the operations on large data; NULL for all others. */
+	unsigned char *large;
 };
 
 struct operation {
