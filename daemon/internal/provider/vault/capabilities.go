@@ -78,7 +78,7 @@ func capabilities() provider.Capabilities {
 	add(provider.Mechanism{Type: cryptoki.CKM_GENERIC_SECRET_KEY_GEN, MinSize: minMAC, MaxSize: maxMAC, Flags: cryptoki.CKF_GENERATE})
 	for _, h := range hashes {
 		for _, t := range []cryptoki.MechanismType{h.mac, h.general} {
-			add(provider.Mechanism{Type: t, MinSize: minMAC, MaxSize: maxMAC, Flags: cryptoki.CKF_SIGN})
+			add(provider.Mechanism{Type: t, MinSize: minMAC, MaxSize: maxMAC, Flags: cryptoki.CKF_SIGN | cryptoki.CKF_VERIFY})
 		}
 	}
 	for _, k := range kinds {
