@@ -46,11 +46,10 @@ type backend struct {
 	capabilities provider.Capabilities
 	// table is what a token of this provider can do.
 	table []Mechanism
-	rows  map[cryptoki.MechanismType]Mechanism
 }
 
 func newBackend(name string, p provider.Provider) *backend {
-	b := &backend{Provider: p, name: name, capabilities: p.Capabilities(), rows: map[cryptoki.MechanismType]Mechanism{}}
+	b := &backend{Provider: p, name: name, capabilities: p.Capabilities()}
 	entries := make([]mechanism.Entry, len(b.capabilities.Mechanisms))
 	for i, m := range b.capabilities.Mechanisms {
 		entries[i] = mechanism.Entry{Type: m.Type, MinSize: m.MinSize, MaxSize: m.MaxSize, Flags: m.Flags}
@@ -65,9 +64,7 @@ func newBackend(name string, p provider.Provider) *backend {
 		if b.capabilities.Hardware && b.capabilities.Can(e.Type, 0) {
 			e.Flags |= cryptoki.CKF_HW
 		}
-		row := Mechanism{Type: e.Type, MinSize: e.MinSize, MaxSize: e.MaxSize, Flags: e.Flags}
-		b.table = append(b.table, row)
-		b.rows[e.Type] = row
+		b.table = append(b.table, Mechanism{Type: e.Type, MinSize: e.MinSize, MaxSize: e.MaxSize, Flags: e.Flags})
 	}
 	return b
 }
