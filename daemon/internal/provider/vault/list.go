@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -124,6 +125,18 @@ func (p *Provider) readAll(ctx context.Context, names []string) ([]provider.Foun
 	return all, nil
 }
 
+// Inspect tells whether a key is there, by asking and not from memory.
+func (p *Provider) Inspect(ctx context.Context, ref provider.Reference) error {
+	if err := p.ready(ctx, "look at the key"); err != nil {
+		return err
+	}
+	r, err := parse(ref.Ref)
+	if err == nil {
+		_, err = p.inspect(ctx, r)
+	}
+	return err
+}
+
 // Find finds a key by its name, NAME/VERSION, or MOUNT/keys/NAME.
 func (p *Provider) Find(ctx context.Context, name string) (provider.Found, error) {
 	if err := p.ready(ctx, "find the key"); err != nil {
@@ -167,7 +180,7 @@ func (p *Provider) found(ctx context.Context, r reference) (provider.Found, erro
 	}
 	// Whoever made the key exportable did so for others; an object that is adopted keeps its value to itself.
 	first = append(append(first, m.spec.granted(nil, false, false)...), m.public...)
-	found := provider.Found{Name: r.String(), Ref: []byte(r.String())}
+	found := provider.Found{Name: r.String(), Ref: []byte(r.String()), Version: strconv.Itoa(r.version)}
 	if !m.spec.private() {
 		found.Objects = []cryptoki.Attributes{append(first, cryptoki.Ulong(cryptoki.CKA_VALUE_LEN, m.spec.bytes))}
 		return found, nil
