@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -44,12 +45,15 @@ type network interface {
 func newNetwork(t *testing.T, replicas int) network {
 	t.Helper()
 	n, err := newNamespaces(replicas)
-	if err == nil && os.Getenv("CHAOS_NETWORK") != "relays" {
+	if err == nil && os.Getenv("CHAOS_NETWORK") == "relays" {
+		err = errors.New("CHAOS_NETWORK says relays")
+	}
+	if err == nil {
 		t.Cleanup(n.close)
 		return n
 	}
 	n.close()
-	t.Logf("ATTENTION: this machine permits no network namespaces (%v). Networks are cut by relays that swallow what they get. Run as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN, for the real thing.", err)
+	t.Logf("ATTENTION: there are no network namespaces (%v). Networks are cut by relays that swallow what they get. Run as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN, for the real thing.", err)
 	r := &relays{open: map[string]*relay{}}
 	t.Cleanup(r.close)
 	return r
