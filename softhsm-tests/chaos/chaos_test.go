@@ -62,6 +62,15 @@ func TestChaos(t *testing.T) {
 	must(t, os.Mkdir(historyDir(c), 0o755))
 	stop := make(chan struct{})
 	names, wait := c.startApplications(t, stop)
+	// Also when the test gives up.
+	finish := sync.OnceFunc(func() {
+		close(stop)
+		if err := os.WriteFile(c.stopFile(), nil, 0o644); err != nil {
+			t.Error(err)
+		}
+		wait()
+	})
+	t.Cleanup(finish)
 	began := time.Now()
 	done, windows := c.torment(t, plan(seed, length, replicas, applications), began, names)
 	time.Sleep(time.Until(began.Add(length)))
@@ -69,9 +78,7 @@ func TestChaos(t *testing.T) {
 	for _, r := range c.replicas {
 		must(t, r.wait())
 	}
-	close(stop)
-	must(t, os.WriteFile(c.stopFile(), nil, 0o644))
-	wait()
+	finish()
 	records, err := history.Load(historyDir(c))
 	must(t, err)
 	report(t, records, done, began, ended)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -36,8 +37,11 @@ type cluster struct {
 	disk        *disk
 	network     network
 	replicas    []*replica
-	// programs are the daemon in two versions.
+	// programs are the daemon in two versions; an older one, from another commit, is not gone back to once a newer one has
+	// changed the database's schema.
 	programs [2]string
+	older    bool
+	upgraded atomic.Bool
 
 	// mu guards busy; freed is told when a replica is free again.
 	mu    sync.Mutex
@@ -63,6 +67,9 @@ func newCluster(t *testing.T, count int, tables string) *cluster {
 	c.freed = sync.NewCond(&c.mu)
 	daemon, cli := daemontest.Programs(t)
 	c.programs = [2]string{daemon, otherVersion(t, dir)}
+	if c.older = os.Getenv("CHAOS_UPGRADE_FROM") != ""; c.older {
+		c.programs[0], c.programs[1] = c.programs[1], c.programs[0]
+	}
 	c.network = newNetwork(t, count)
 	c.database = postgrestest.Shared(t)
 	must(t, c.database.Admit(c.network.listen()...))
@@ -309,6 +316,9 @@ func (c *cluster) inject(f fault, names []string) error {
 		if s == syscall.SIGKILL {
 			time.Sleep(f.lasting)
 		}
+		if c.older && c.upgraded.Load() {
+			r.program = c.programs[1]
+		}
 		return r.start()
 	}
 	switch f.kind {
@@ -317,9 +327,10 @@ func (c *cluster) inject(f fault, names []string) error {
 	case terminate:
 		return again(syscall.SIGTERM)
 	case upgrade:
+		c.upgraded.Store(true)
 		if r.program == c.programs[0] {
 			r.program = c.programs[1]
-		} else {
+		} else if !c.older {
 			r.program = c.programs[0]
 		}
 		return again(syscall.SIGTERM)
