@@ -57,8 +57,10 @@ type Daemon struct {
 	t              testing.TB
 	program, cli   string
 	store, rootKey string
-	environment    []string
-	process        *exec.Cmd
+	// hsm is the configuration of the provider on SoftHSM, which replicas share; empty without one.
+	hsm         string
+	environment []string
+	process     *exec.Cmd
 }
 
 // Start starts a daemon with a token. It ends with the test.
@@ -108,9 +110,13 @@ file = %q
 		d.Endpoint = "tcp://" + address
 		text = strings.Replace(text, "[listen]\n", fmt.Sprintf("[listen]\ntcp = %q\nadvertise = [\"127.0.0.1\", \"localhost\"]\n", address), 1)
 	}
-	if options.Provider == "hsm" {
-		text += d.softHSM()
+	switch {
+	case options.Provider == "hsm":
+		d.hsm = d.softHSM()
+	case options.Replica != nil:
+		d.hsm, d.environment = options.Replica.hsm, options.Replica.environment
 	}
+	text += d.hsm
 	check(t, os.WriteFile(d.ConfigFile, []byte(text+options.Tables), 0o600))
 	check(t, os.WriteFile(d.moduleConfig(), fmt.Appendf(nil, "endpoints = [%q]\n", "unix://"+d.Socket), 0o644))
 	d.run()

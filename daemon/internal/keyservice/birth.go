@@ -2,12 +2,13 @@ package keyservice
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
-	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/object"
 	"github.com/anyhsm/anyhsm/internal/wire"
 )
@@ -44,6 +45,39 @@ type born struct {
 // bear makes the objects of one request: the key in its provider first, then all token objects in one transaction.
 // The first draft that holds a secret is the one that make makes; make is nil where none does.
 func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, drafts ...draft) (result []Object, err error) {
+	for try := 1; ; try++ {
+		// Another replica, asked the same, may have given up the key that this one has found.
+		if result, err = s.attempt(ctx, a, r, make, drafts); !errors.Is(err, keystore.ErrAbandoned) || try == attempts {
+			return result, err
+		}
+	}
+}
+
+// keeps tells whether a request that can be repeated makes a key in a provider that keeps it.
+func (s *Service) keeps(a access, drafts []draft) bool {
+	if a.call.RequestID == "" {
+		return false
+	}
+	for _, d := range drafts {
+		if !holdsSecret(d.attributes) || d.provider != "" {
+			continue
+		}
+		name, err := s.providerOf(a.token, d.attributes, publicOf(drafts))
+		if err != nil {
+			return false // makeKey says why
+		}
+		if b, err := s.backend(name); err == nil && b.capabilities.Keeps {
+			return true
+		}
+	}
+	return false
+}
+
+// attempts is how often a request begins anew with another key because replicas got in each other's way.
+const attempts = 5
+
+// attempt is one try of bear.
+func (s *Service) attempt(ctx context.Context, a *access, r *record, make maker, drafts []draft) (result []Object, err error) {
 	if !anyToken(drafts) {
 		// Nothing is kept, so nothing can be repeated: another attempt makes another session object.
 		a.call.RequestID = ""
@@ -53,6 +87,14 @@ func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, dr
 		return nil, err
 	}
 	defer done()
+	if s.keeps(*a, drafts) {
+		// Two replicas that are asked the same at the same time must not make two keys of one name: an HSM lets them.
+		done, err := s.store.RequestTurn(ctx, a.owner, a.call.RequestID)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+	}
 	var known []born
 	if replayed, err := s.replay(ctx, a.call, r, &known); err != nil {
 		return nil, err
@@ -113,8 +155,12 @@ func (s *Service) bear(ctx context.Context, a *access, r *record, make maker, dr
 func (s *Service) prepare(ctx context.Context, a access, make maker, drafts []draft) (objects []keystore.Object, key target, err error) {
 	var generated cryptoki.Attributes
 	for _, d := range drafts {
+		uid, err := s.uid(ctx, a, d)
+		if err != nil {
+			return nil, key, err
+		}
 		o := keystore.Object{
-			UID: identify(a.call, a.token.UID, d.role), Token: a.token.UID, Attributes: d.attributes.Clone(),
+			UID: uid, Token: a.token.UID, Attributes: d.attributes.Clone(),
 			Provider: d.provider, Ref: d.ref, Adopted: d.provider != "",
 		}
 		o.Attributes.Set(cryptoki.String(cryptoki.CKA_UNIQUE_ID, o.UID))
@@ -139,6 +185,20 @@ func (s *Service) prepare(ctx context.Context, a access, make maker, drafts []dr
 		}
 	}
 	return objects, key, nil
+}
+
+// uid returns the uid of a draft: the first one of the request that was not abandoned.
+func (s *Service) uid(ctx context.Context, a access, d draft) (string, error) {
+	uid := identify(a.call, a.token.UID, d.role)
+	if a.call.RequestID == "" || !holdsSecret(d.attributes) {
+		return uid, nil
+	}
+	for n := 2; ; n++ {
+		if given, err := s.store.Abandoned(ctx, uid); err != nil || !given {
+			return uid, err
+		}
+		uid = identify(a.call, a.token.UID, d.role+" "+strconv.Itoa(n))
+	}
 }
 
 // publicOf returns the public half among the drafts of a request; nil if there is none.
@@ -279,18 +339,18 @@ func (s *Service) remember(ctx context.Context, a access, k born) (o keystore.Ob
 }
 
 // orphaned destroys a new key again whose object the store has refused. A provider that does not keep keys has none.
-// It looks first whether the object is there after all: an error may hide a commit that took place.
+// The store is asked first: the object may be there after all, because an error hid a commit or another replica has made
+// it of the same request. If it is not, nobody can make it of this key from then on.
 func (s *Service) orphaned(ctx context.Context, key target, cause error) {
 	if key.session || !slices.ContainsFunc(key.places, func(p place) bool { return p.capabilities.Keeps }) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
 	defer cancel()
-	_, err := s.store.ObjectByUID(ctx, key.UID)
-	if err == nil {
+	gone, err := s.store.Abandon(ctx, key.UID)
+	if err == nil && !gone {
 		return
 	}
-	gone := fault.Is(err, fault.ObjectHandleInvalid)
 	for _, p := range key.places {
 		if gone {
 			err = destroyAt(ctx, key, p)

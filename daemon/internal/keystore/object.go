@@ -170,6 +170,13 @@ func (r *Reader) CountObjects(ctx context.Context, token string) (uint64, error)
 
 // CreateObject adds an object; it sets ID, Revision and Created, UID where empty, and raises the token's revision.
 func (tx *Tx) CreateObject(o *Object) error {
+	if o.UID != "" {
+		if given, err := tx.Abandoned(tx.ctx, o.UID); err != nil {
+			return err
+		} else if given {
+			return ErrAbandoned
+		}
+	}
 	token, revision, err := tx.raise(o.Token)
 	if err != nil {
 		return err

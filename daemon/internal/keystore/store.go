@@ -24,8 +24,10 @@ type Store struct {
 	read  *sql.DB
 	auth  audit.Authenticator
 	tries turns
-	cache cache
-	now   func() time.Time
+	// working bounds the requests that hold a turn.
+	working chan struct{}
+	cache   cache
+	now     func() time.Time
 	// remember is how many removed objects are remembered of a token.
 	remember int64
 
@@ -84,7 +86,7 @@ func sqlitePath(dsn string) (string, bool) {
 func newStore(ctx context.Context, write, read *sql.DB, e engine, schema int64) (*Store, error) {
 	s := &Store{
 		Reader: Reader{q: e.querier(read), engine: e, pooled: true},
-		write:  write, read: read, tries: turns{}, now: time.Now, remember: rememberRemoved,
+		write:  write, read: read, tries: turns{}, working: make(chan struct{}, requestsAtOnce), now: time.Now, remember: rememberRemoved,
 	}
 	s.cache.init(!e.shared())
 	if err := s.migrateTo(ctx, schema); err != nil {
