@@ -81,8 +81,10 @@ func filled(t *testing.T, dsn string) (*keystore.Store, *seal.Root, seal.Source)
 				}
 			}
 		}
-		if err := tx.PutApplication(keystore.Application{Name: "nginx", Identities: []string{"uid:33"}, CreateTokens: true,
-			Grants: []keystore.Grant{{Token: token.UID, Operations: []string{"use"}}}}); err != nil {
+		if err := tx.PutApplication(keystore.Application{
+			Name: "nginx", Identities: []string{"uid:33"}, CreateTokens: true,
+			Grants: []keystore.Grant{{Token: token.UID, Operations: []string{"use"}}},
+		}); err != nil {
 			return nil, err
 		}
 		if err := tx.PutEnrollmentCode([]byte("hash"), "nginx", time.Now().Add(time.Hour)); err != nil {
