@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 VERSION_FLAG := -X github.com/anyhsm/anyhsm/internal/version.Version=$(VERSION)
 GO_SOURCES = $(shell git ls-files '*.go' | grep -v '\.pb\.go$$')
 FUZZTIME ?= 20s
-CHAOS_TIME ?= 5m
+CHAOS_TIME ?= 4m
 
 .PHONY: help build install-packages quickstart quickstart-stop test test-chaos bench check fuzz generate tools clean
 
@@ -33,7 +33,7 @@ quickstart-stop: ## End what quickstart started
 test: install-packages build ## Run everything: units, hosts, real applications
 	go test -timeout 20m ./...
 
-test-chaos: install-packages build ## Break replicas, networks, database for CHAOS_TIME (5m); CHAOS_SEED repeats
+test-chaos: install-packages build ## Break replicas, networks, database for CHAOS_TIME (4m); CHAOS_SEED repeats
 	CHAOS_TIME=$(CHAOS_TIME) go test -v -count=1 -timeout 30m -run 'TestChaos|TestFullDisk|TestEndpoints' ./softhsm-tests/chaos
 
 bench: build ## Measure SoftHSM, p11-kit's remote and ours against each other (BENCH='-help' lists options)

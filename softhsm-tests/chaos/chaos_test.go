@@ -2,7 +2,7 @@
 // processes, networks, the database, its disk, certificates, versions. Afterwards an independent judge compares what
 // applications were told with what is there.
 //
-// `go test` runs a minute of it, `make test-chaos` CHAOS_TIME (5m). CHAOS_SEED repeats a schedule.
+// `go test` runs a minute of it, `make test-chaos` CHAOS_TIME (4m). CHAOS_SEED repeats a schedule.
 package chaos
 
 import (
@@ -107,8 +107,8 @@ func TestChaos(t *testing.T) {
 			t.Errorf("replica %d panicked (%v): %s", r.number, err, r.log())
 		}
 	}
-	// A fault every five seconds at least, so sixty in five minutes.
-	if least := int(length / (5 * time.Second)); len(done) < least {
+	// A fault every four seconds at least, so sixty in four minutes.
+	if least := int(length / (4 * time.Second)); len(done) < least {
 		t.Errorf("only %d faults, want %d", len(done), least)
 	}
 }
