@@ -130,6 +130,9 @@ func TestPlan(t *testing.T) {
 		if len(faults) < 65 {
 			t.Errorf("seed %d: only %d faults", seed, len(faults))
 		}
+		if short := plan(seed, shortest, replicas, applications); len(short) < int(shortest/(4*time.Second)) {
+			t.Errorf("seed %d: only %d faults in the short form", seed, len(short))
+		}
 		kinds := map[kind]bool{}
 		for i, f := range faults {
 			kinds[f.kind] = true
