@@ -3,6 +3,7 @@ package keyservice
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
@@ -44,27 +45,37 @@ func (s *Service) CopyKey(ctx context.Context, call Call, key, to string) (done 
 			return err
 		}
 		references := now.References()
-		if !slices.ContainsFunc(references, there.reference.Same) {
-			references = append(references, there.reference)
+		for _, reference := range there.references {
+			if !slices.ContainsFunc(references, reference.Same) {
+				references = append(references, reference)
+			}
 		}
 		return s.put(ctx, tx, now, references, there, nil, &done)
 	})
 	if err != nil {
-		s.orphaned(ctx, target{Object: from.Object, places: []place{there.place}}, err)
+		s.orphaned(ctx, target{Object: from.Object, places: there.places()}, err)
 	}
 	return done, err
 }
 
-// arrival is a key that is in a provider now.
+// arrival is a key that is in a provider now: once, or in two keys for one padding each.
 type arrival struct {
-	place
+	*backend
+	references []keystore.KeyReference
 	// known tells that it was there before.
 	known bool
 	proof string
 }
 
+func (there arrival) places() (places []place) {
+	for _, reference := range there.references {
+		places = append(places, place{there.backend, reference})
+	}
+	return places
+}
+
 // arrive brings a key into a provider, unless it is there, and lets it prove itself.
-func (s *Service) arrive(ctx context.Context, from placement, to string) (there arrival, err error) {
+func (s *Service) arrive(ctx context.Context, from placement, to string) (arrival, error) {
 	if _, ok := s.providers[to]; !ok {
 		return arrival{}, fault.New(fault.NotFound, "there is no provider %q; see anyhsm provider list", to)
 	}
@@ -72,31 +83,68 @@ func (s *Service) arrive(ctx context.Context, from placement, to string) (there 
 	if err != nil {
 		return arrival{}, err
 	}
-	all := slices.Concat(from.places, from.retired)
-	if there.place, there.known = at(all, to); there.known {
-		there.proof, err = s.prove(ctx, from.target, there.place, others(all, there.place))
+	there := arrival{backend: b}
+	var elsewhere []place
+	for _, p := range slices.Concat(from.places, from.retired) {
+		if p.name == to {
+			there.references, there.known = append(there.references, p.reference), true
+		} else {
+			elsewhere = append(elsewhere, p)
+		}
+	}
+	if there.known {
+		err := s.proveAll(ctx, from.target, &there, elsewhere)
 		if _, used := at(from.places, to); used || !fault.Is(err, fault.KeyHandleInvalid) {
 			return there, err
 		}
 		// A retired key that was destroyed there since: it is brought again.
-		all = others(all, there.place)
+		there = arrival{backend: b}
 	}
-	made, err := provider.Bring(ctx, b.Provider, provider.Identity{UID: from.UID, Token: from.Token}, from.Attributes, departure{s, from.target, all})
-	if err != nil {
+	if there.references, err = s.bring(ctx, from, b, elsewhere); err != nil {
 		return arrival{}, err
 	}
-	there = arrival{place: place{b, keystore.KeyReference{Provider: to, Ref: made.Ref}}}
-	allowed, _ := made.Private.Ulongs(cryptoki.CKA_ALLOWED_MECHANISMS)
-	for _, m := range allowed {
-		there.reference.Mechanisms = append(there.reference.Mechanisms, cryptoki.MechanismType(m))
-	}
-	there.proof, err = s.prove(ctx, from.target, there.place, all)
-	return there, err
+	return there, s.proveAll(ctx, from.target, &there, elsewhere)
 }
 
-// others are the places but one.
-func others(places []place, but place) []place {
-	return slices.DeleteFunc(slices.Clone(places), func(p place) bool { return p.reference.Same(but.reference) })
+// bring puts a key into a provider, and returns the references to it there.
+func (s *Service) bring(ctx context.Context, from placement, b *backend, elsewhere []place) (references []keystore.KeyReference, err error) {
+	forms := [][]cryptoki.MechanismType{nil}
+	keyType, _ := from.Attributes.KeyType()
+	if b.capabilities.OneAlgorithm && keyType == cryptoki.CKK_RSA && from.Attributes.Bool(cryptoki.CKA_SIGN) && !from.Attributes.Has(cryptoki.CKA_ALLOWED_MECHANISMS) {
+		// A TLS server needs both paddings, so the key becomes twins.
+		forms = paddings[:]
+	}
+	identity := provider.Identity{UID: from.UID, Token: from.Token}
+	for i, form := range forms {
+		attributes := from.Attributes
+		if form != nil {
+			attributes = attributes.Clone()
+			attributes.Set(allowing(form))
+		}
+		if i > 0 {
+			identity.UID = twinUID(from.UID)
+		}
+		made, err := provider.Bring(ctx, b.Provider, identity, attributes, departure{s, from.target, elsewhere})
+		if err != nil {
+			return nil, err
+		}
+		references = append(references, keystore.KeyReference{Provider: b.name, Ref: made.Ref, Mechanisms: allowed(made.Private)})
+	}
+	return references, nil
+}
+
+// proveAll has each key that is there prove itself.
+func (s *Service) proveAll(ctx context.Context, t target, there *arrival, elsewhere []place) error {
+	var proofs []string
+	for _, p := range there.places() {
+		proof, err := s.prove(ctx, t, p, elsewhere)
+		if err != nil {
+			return err
+		}
+		proofs = append(proofs, proof)
+	}
+	there.proof = strings.Join(proofs, " and ")
+	return nil
 }
 
 // put records where a key is used from now on, and where not any more, in a transaction.

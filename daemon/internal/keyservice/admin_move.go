@@ -70,10 +70,10 @@ func (s *Service) MoveKey(ctx context.Context, call Call, move Move) (done Place
 		if err != nil {
 			return err
 		}
-		use, retire := []keystore.KeyReference{there.reference}, []keystore.KeyReference(nil)
+		use, retire := slices.Clone(there.references), []keystore.KeyReference(nil)
 		for _, reference := range now.References() {
 			switch {
-			case reference.Same(there.reference):
+			case slices.ContainsFunc(use, reference.Same):
 			case move.KeepOld:
 				use = append(use, reference)
 			default:
@@ -83,13 +83,21 @@ func (s *Service) MoveKey(ctx context.Context, call Call, move Move) (done Place
 		return s.put(ctx, tx, now, use, there, retire, &done)
 	})
 	if err != nil {
-		s.orphaned(ctx, target{Object: from.Object, places: []place{there.place}}, err)
+		s.orphaned(ctx, target{Object: from.Object, places: there.places()}, err)
 		return Placed{}, err
 	}
 	if !move.DestroyOld {
 		return done, nil
 	}
 	return s.destroyRetired(ctx, call, r, from.target, done, func(place) bool { return true })
+}
+
+// cannot are the uses that the object has and none of the keys that are there does.
+func (there arrival) cannot(t target) []string {
+	places := there.places()
+	return slices.DeleteFunc(places[0].cannot(t), func(use string) bool {
+		return slices.ContainsFunc(places[1:], func(p place) bool { return !slices.Contains(p.cannot(t), use) })
+	})
 }
 
 // destroyable tells why the key at a place cannot be destroyed.
@@ -126,6 +134,7 @@ func (s *Service) destroyRetired(ctx context.Context, call Call, r *record, t ta
 		gone = append(gone, reference)
 		done.Destroyed = append(done.Destroyed, p.name)
 	}
+	done.Destroyed = slices.Compact(done.Destroyed)
 	_, err = s.change(ctx, call, r, &done, func(tx *keystore.Tx) error {
 		now, err := tx.Retired(ctx, t.ID)
 		if err != nil {
