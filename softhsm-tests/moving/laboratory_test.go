@@ -74,6 +74,7 @@ func fake(t *testing.T, source string, arguments ...string) string {
 	}
 	t.Cleanup(func() {
 		_ = in.Close()
+		_ = service.Process.Kill() // not all of them end with their input
 		_ = service.Wait()
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
