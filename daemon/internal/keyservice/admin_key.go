@@ -139,40 +139,41 @@ func (s *Service) LabelKey(ctx context.Context, call Call, key, label string, id
 }
 
 // DeleteKey destroys a key and its public half and returns what went. A certificate stays unless it was named itself.
-func (s *Service) DeleteKey(ctx context.Context, call Call, key string) (keys []KeySummary, err error) {
+// With leave the key may stay in providers that cannot destroy it now.
+func (s *Service) DeleteKey(ctx context.Context, call Call, key string, leave bool) (deleted Deleted, err error) {
 	r := begin(call, "key.delete")
 	defer s.end(ctx, r, &err)
 
 	a, err := s.admit(ctx, call, r)
 	if err != nil {
-		return nil, err
+		return Deleted{}, err
 	}
 	done, err := s.turns.take(ctx, a.owner, call.RequestID)
 	if err != nil {
-		return nil, err
+		return Deleted{}, err
 	}
 	defer done()
-	if replayed, err := s.replay(ctx, call, r, &keys); err != nil || replayed {
-		return keys, err
+	if replayed, err := s.replay(ctx, call, r, &deleted); err != nil || replayed {
+		return deleted, err
 	}
 	found, err := s.find(ctx, a.token.UID, key)
 	if err != nil {
-		return nil, err
+		return Deleted{}, err
 	}
 	doomed := found.doomed()
 	r.event.Detail, r.event.Object = key, doomed[0].UID
 	for _, o := range doomed {
 		if o.Attributes.Has(cryptoki.CKA_DESTROYABLE) && !o.Attributes.Bool(cryptoki.CKA_DESTROYABLE) {
-			return nil, fault.New(fault.ActionProhibited, "object %d has CKA_DESTROYABLE false; delete its token to get rid of it", o.ID)
+			return Deleted{}, fault.New(fault.ActionProhibited, "object %d has CKA_DESTROYABLE false; delete its token to get rid of it", o.ID)
 		}
 	}
-	for _, o := range doomed {
-		if err := s.destroyKey(ctx, o); err != nil {
-			return nil, err
-		}
+	left, err := s.destroyKeys(ctx, doomed, leave)
+	if err != nil {
+		return Deleted{}, err
 	}
-	keys = summaries(doomed)
-	_, err = s.change(ctx, call, r, &keys, func(tx *keystore.Tx) error {
+	s.noteLeft(ctx, r, left)
+	deleted = Deleted{Keys: summaries(doomed), Objects: uint64(len(doomed)), Left: left}
+	_, err = s.change(ctx, call, r, &deleted, func(tx *keystore.Tx) error {
 		for _, o := range doomed {
 			if err := tx.DeleteObject(a.token.UID, o.ID); err != nil {
 				return err
@@ -180,5 +181,5 @@ func (s *Service) DeleteKey(ctx context.Context, call Call, key string) (keys []
 		}
 		return nil
 	})
-	return keys, s.halfGone(err, doomed...)
+	return deleted, s.halfGone(err, doomed...)
 }

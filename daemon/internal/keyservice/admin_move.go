@@ -45,9 +45,14 @@ func (s *Service) MoveKey(ctx context.Context, call Call, move Move) (done Place
 	}
 	r.event.Detail = move.Key + " to " + move.To
 	if move.DestroyOld {
-		for _, p := range slices.Concat(from.places, from.retired) {
-			if err := p.destroyable(); p.name != move.To && err != nil {
-				return Placed{}, err
+		keys, err := s.everywhere(ctx, []keystore.Object{from.Object})
+		if err != nil {
+			return Placed{}, err
+		}
+		for _, k := range keys {
+			if k.reference.Provider != move.To && k.obstacle != nil {
+				return Placed{}, fault.New(fault.From(settle(k.obstacle)).Kind, "the key was not moved, because provider %s cannot destroy it now: %w; try again, or move it without destroying the old one",
+					k.reference.Provider, k.obstacle)
 			}
 		}
 	}
@@ -89,7 +94,7 @@ func (s *Service) MoveKey(ctx context.Context, call Call, move Move) (done Place
 	if !move.DestroyOld {
 		return done, nil
 	}
-	return s.destroyRetired(ctx, call, r, from.target, done, func(place) bool { return true })
+	return s.destroyRetired(ctx, call, r, from.target, done, func(keystore.KeyReference) bool { return true }, false)
 }
 
 // cannot are the uses that the object has and none of the keys that are there does.
@@ -110,7 +115,7 @@ func (p place) destroyable() error {
 
 // destroyRetired destroys keys that are not used any more, the providers' first: a call that was cut off is repeated, and
 // to destroy what is gone is no error.
-func (s *Service) destroyRetired(ctx context.Context, call Call, r *record, t target, done Placed, doomed func(place) bool) (Placed, error) {
+func (s *Service) destroyRetired(ctx context.Context, call Call, r *record, t target, done Placed, doomed func(keystore.KeyReference) bool, leave bool) (Placed, error) {
 	// What comes is another event than the switch before.
 	r.written = false
 	r.event.Detail += ", old keys destroyed"
@@ -119,20 +124,21 @@ func (s *Service) destroyRetired(ctx context.Context, call Call, r *record, t ta
 		return Placed{}, err
 	}
 	var gone []keystore.KeyReference
+	var keys []doomedKey
 	for _, reference := range retired {
-		b, err := s.backend(reference.Provider)
-		p := place{b, reference}
-		if err != nil || !doomed(p) {
-			continue
+		if doomed(reference) {
+			keys = append(keys, s.doom(t.Object, reference))
+			gone = append(gone, reference)
 		}
-		if err := p.destroyable(); err != nil {
-			return Placed{}, err
+	}
+	if done.Left, err = s.destroyAll(ctx, keys, leave); err != nil {
+		return Placed{}, err
+	}
+	s.noteLeft(ctx, r, done.Left)
+	for _, reference := range gone {
+		if !slices.ContainsFunc(done.Left, func(l Left) bool { return l.Provider == reference.Provider }) {
+			done.Destroyed = append(done.Destroyed, reference.Provider)
 		}
-		if err := destroyAt(ctx, t, p); err != nil {
-			return Placed{}, err
-		}
-		gone = append(gone, reference)
-		done.Destroyed = append(done.Destroyed, p.name)
 	}
 	done.Destroyed = slices.Compact(done.Destroyed)
 	_, err = s.change(ctx, call, r, &done, func(tx *keystore.Tx) error {
@@ -151,8 +157,8 @@ func (s *Service) destroyRetired(ctx context.Context, call Call, r *record, t ta
 }
 
 // RetireKey stops using a key in one of its providers, where another has it, and destroys it there if asked to. What is
-// retired already can be destroyed later.
-func (s *Service) RetireKey(ctx context.Context, call Call, key, from string, destroy bool) (done Placed, err error) {
+// retired already can be destroyed later. With leave, a key that cannot be destroyed now is forgotten and stays there.
+func (s *Service) RetireKey(ctx context.Context, call Call, key, from string, destroy, leave bool) (done Placed, err error) {
 	r := begin(call, "key.retire")
 	defer s.end(ctx, r, &err)
 
@@ -174,9 +180,15 @@ func (s *Service) RetireKey(ctx context.Context, call Call, key, from string, de
 	}
 	r.event.Detail = key + " in " + from
 	named := func(reference keystore.KeyReference) bool { return reference.Provider == from }
-	if p, ok := at(slices.Concat(t.places, t.retired), from); ok && destroy {
-		if err := p.destroyable(); err != nil {
+	if destroy && !leave {
+		keys, err := s.everywhere(ctx, []keystore.Object{t.Object})
+		if err != nil {
 			return Placed{}, err
+		}
+		for _, k := range keys {
+			if named(k.reference) && k.obstacle != nil {
+				return Placed{}, fault.New(fault.From(settle(k.obstacle)).Kind, "provider %s cannot destroy the key now: %w; try again, retire it without destroying it, or forget it with --leave-behind", from, k.obstacle)
+			}
 		}
 	}
 	retiring := call
@@ -205,5 +217,5 @@ func (s *Service) RetireKey(ctx context.Context, call Call, key, from string, de
 	if err != nil || !destroy {
 		return done, err
 	}
-	return s.destroyRetired(ctx, call, r, t.target, done, func(p place) bool { return p.name == from })
+	return s.destroyRetired(ctx, call, r, t.target, done, named, leave)
 }

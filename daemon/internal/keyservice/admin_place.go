@@ -28,8 +28,9 @@ type Placed struct {
 	// Known tells that the provider had the key already, Proof by which mechanism it has proved to be the same.
 	Known bool
 	Proof string
-	// Destroyed are the providers whose keys were destroyed.
+	// Destroyed are the providers whose keys were destroyed, Left those that still have theirs.
 	Destroyed []string
+	Left      []Left
 }
 
 // placement is the key that a call of administration is about, with all places where it is.
@@ -37,8 +38,6 @@ type placement struct {
 	target
 	// retired are those that are not used.
 	retired []place
-	// lost are retired references to providers that are not configured here.
-	lost []keystore.KeyReference
 }
 
 // placement finds the secret half of a key.
@@ -63,8 +62,6 @@ func (s *Service) placement(ctx context.Context, a access, r *record, key string
 	for _, reference := range retired {
 		if b, err := s.backend(reference.Provider); err == nil {
 			p.retired = append(p.retired, place{b, reference})
-		} else {
-			p.lost = append(p.lost, reference)
 		}
 	}
 	return p, nil

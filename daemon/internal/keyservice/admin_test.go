@@ -34,7 +34,7 @@ func TestOnlyAdministratorsAdminister(t *testing.T) {
 		"CreateToken": func() error { _, err := f.CreateToken(f.ctx, call, keyservice.NewToken{Label: "x"}); return err },
 		"ListTokens":  func() error { _, err := f.ListTokens(f.ctx, call); return err },
 		"GetToken":    func() error { _, err := f.GetToken(f.ctx, call); return err },
-		"DeleteToken": func() error { _, err := f.DeleteToken(f.ctx, call, true); return err },
+		"DeleteToken": func() error { _, err := f.DeleteToken(f.ctx, call, true, false); return err },
 		"UnlockToken": func() error { _, err := f.UnlockToken(f.ctx, call, []byte("1234")); return err },
 		"CreateKey":   func() error { _, err := f.CreateKey(f.ctx, call, keyservice.NewKey{Spec: "ec:p256"}); return err },
 		"ImportKey":   func() error { _, err := f.ImportKey(f.ctx, call, keyservice.KeyImport{}); return err },
@@ -42,7 +42,7 @@ func TestOnlyAdministratorsAdminister(t *testing.T) {
 		"ListKeys":    func() error { _, _, err := f.ListKeys(f.ctx, call, nil, ""); return err },
 		"GetKey":      func() error { _, err := f.GetKey(f.ctx, call, "x"); return err },
 		"LabelKey":    func() error { _, err := f.LabelKey(f.ctx, call, "x", "y", nil); return err },
-		"DeleteKey":   func() error { _, err := f.DeleteKey(f.ctx, call, "x"); return err },
+		"DeleteKey":   func() error { _, err := f.DeleteKey(f.ctx, call, "x", false); return err },
 		"ImportCertificate": func() error {
 			_, err := f.ImportCertificate(f.ctx, call, keyservice.CertificateImport{})
 			return err
@@ -94,16 +94,16 @@ func TestTokenAdministration(t *testing.T) {
 	if len(list) != 1 || list[0].Objects != 2 || !list[0].LoginRequired {
 		t.Errorf("%+v", list)
 	}
-	_, err = f.DeleteToken(f.ctx, f.as("t"), false)
+	_, err = f.DeleteToken(f.ctx, f.as("t"), false, false)
 	if !fault.Is(err, fault.Conflict) {
 		t.Errorf("a token with objects: %v", err)
 	}
 	call = f.as("t")
 	for range 2 {
-		n, err := f.DeleteToken(f.ctx, call, true)
+		n, err := f.DeleteToken(f.ctx, call, true, false)
 		ok(t, err)
-		if n != 2 || f.vault.size() != 0 {
-			t.Errorf("%d objects went, %d keys are left", n, f.vault.size())
+		if n.Objects != 2 || f.vault.size() != 0 {
+			t.Errorf("%d objects went, %d keys are left", n.Objects, f.vault.size())
 		}
 	}
 	_, err = f.GetToken(f.ctx, f.as("t"))
@@ -276,19 +276,19 @@ func TestFindLabelDelete(t *testing.T) {
 	}
 	call := f.as("t")
 	for range 2 {
-		gone, err := f.DeleteKey(f.ctx, call, "renamed")
+		gone, err := f.DeleteKey(f.ctx, call, "renamed", false)
 		ok(t, err)
-		if len(gone) != 2 {
-			t.Errorf("%d objects went", len(gone))
+		if len(gone.Keys) != 2 {
+			t.Errorf("%d objects went", len(gone.Keys))
 		}
 	}
 	if f.vault.size() != 2 {
 		t.Errorf("%d keys are left in the provider", f.vault.size())
 	}
 	// The certificate stayed until it is named itself.
-	gone, err := f.DeleteKey(f.ctx, f.as("t"), number(cert.ID))
+	gone, err := f.DeleteKey(f.ctx, f.as("t"), number(cert.ID), false)
 	ok(t, err)
-	if len(gone) != 1 || gone[0].ID != cert.ID {
+	if len(gone.Keys) != 1 || gone.Keys[0].ID != cert.ID {
 		t.Errorf("%+v", gone)
 	}
 }

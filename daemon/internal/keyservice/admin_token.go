@@ -103,39 +103,41 @@ func (s *Service) GetToken(ctx context.Context, call Call) (TokenSummary, error)
 	return s.tokenSummary(ctx, a.token)
 }
 
-// DeleteToken deletes a token; with objects in it only if forced. It returns how many objects went.
-func (s *Service) DeleteToken(ctx context.Context, call Call, force bool) (destroyed uint64, err error) {
+// DeleteToken deletes a token; with objects in it only if forced. With leave, keys may stay in
+// providers that cannot destroy them now.
+func (s *Service) DeleteToken(ctx context.Context, call Call, force, leave bool) (deleted Deleted, err error) {
 	r := begin(call, "token.delete")
 	defer s.end(ctx, r, &err)
 
 	if err := administrator(call); err != nil {
-		return 0, err
+		return Deleted{}, err
 	}
 	done, err := s.turns.take(ctx, owner(call.Caller), call.RequestID)
 	if err != nil {
-		return 0, err
+		return Deleted{}, err
 	}
 	defer done()
 	// A repeated request finds no token any more.
-	if replayed, err := s.replay(ctx, call, r, &destroyed); err != nil || replayed {
-		return destroyed, err
+	if replayed, err := s.replay(ctx, call, r, &deleted); err != nil || replayed {
+		return deleted, err
 	}
 	a, err := s.admit(ctx, call, r)
 	if err != nil {
-		return 0, err
+		return Deleted{}, err
 	}
 	r.event.Detail = a.token.Label
 	if count, err := s.store.CountObjects(ctx, a.token.UID); err != nil {
-		return 0, err
+		return Deleted{}, err
 	} else if count > 0 && !force {
-		return 0, fault.New(fault.Conflict, "the token %q holds %d objects, which would be destroyed; force it if they may go", a.token.Label, count)
+		return Deleted{}, fault.New(fault.Conflict, "the token %q holds %d objects, which would be destroyed; force it if they may go", a.token.Label, count)
 	}
-	gone, err := s.destroyKeys(ctx, a.token.UID)
+	gone, left, err := s.emptyToken(ctx, a.token.UID, leave)
 	if err != nil {
-		return 0, err
+		return Deleted{}, err
 	}
+	s.noteLeft(ctx, r, left)
 	var late []keystore.Object
-	_, err = s.change(ctx, call, r, &destroyed, func(tx *keystore.Tx) error {
+	_, err = s.change(ctx, call, r, &deleted, func(tx *keystore.Tx) error {
 		late = nil
 		objects, err := tx.Objects(ctx, keystore.ObjectQuery{Token: a.token.UID})
 		if err != nil {
@@ -150,16 +152,16 @@ func (s *Service) DeleteToken(ctx context.Context, call Call, force bool) (destr
 			return fault.New(fault.Conflict, "an object was made in the token %q meanwhile; force it if it may go", a.token.Label)
 		}
 		n, err := tx.DeleteToken(a.token.UID)
-		destroyed = uint64(n)
+		deleted = Deleted{Objects: uint64(n), Left: left}
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return Deleted{}, err
 	}
 	s.destroyLate(ctx, late)
 	s.keyring.Forget(a.token.UID)
 	s.pins.forget(a.token.UID)
-	return destroyed, s.policy.Refresh(ctx)
+	return deleted, s.policy.Refresh(ctx)
 }
 
 // UnlockToken sets the tries of the PINs back and, if one is given, a new user PIN.

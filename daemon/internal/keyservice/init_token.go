@@ -131,7 +131,7 @@ func (s *Service) wipeToken(ctx context.Context, call Call, r *record, token key
 		return err
 	}
 	// The keys first, as DestroyObject does; objects made meanwhile lose theirs after the transaction.
-	destroyed, err := s.destroyKeys(ctx, token.UID)
+	destroyed, _, err := s.emptyToken(ctx, token.UID, false)
 	if err != nil {
 		return err
 	}
@@ -164,28 +164,38 @@ func (s *Service) wipeToken(ctx context.Context, call Call, r *record, token key
 	return nil
 }
 
-// destroyKeys destroys the keys of all objects of a token and returns the numbers of these objects.
-func (s *Service) destroyKeys(ctx context.Context, token string) (map[uint64]bool, error) {
-	destroyed := map[uint64]bool{}
+// emptyToken destroys the keys of all objects of a token and returns the numbers of these objects.
+func (s *Service) emptyToken(ctx context.Context, token string, leave bool) (destroyed map[uint64]bool, left []Left, err error) {
 	objects, err := s.store.Objects(ctx, keystore.ObjectQuery{Token: token})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if left, err = s.destroyKeys(ctx, objects, leave); err != nil {
+		return nil, nil, err
+	}
+	destroyed = make(map[uint64]bool, len(objects))
 	for _, o := range objects {
-		if err := s.destroyKey(ctx, o); err != nil {
-			return nil, err
-		}
 		destroyed[o.ID] = true
 	}
-	return destroyed, nil
+	return destroyed, left, nil
 }
 
 // destroyLate destroys keys whose objects are gone already.
 func (s *Service) destroyLate(ctx context.Context, objects []keystore.Object) {
 	for _, o := range objects {
-		if places, err := s.places(o); err == nil {
-			s.orphaned(ctx, target{Object: o, places: places}, nil)
+		if o.Provider == covered {
+			continue
 		}
+		t := target{Object: o}
+		for _, reference := range o.References() {
+			if k := s.doom(o, reference); k.obstacle == nil {
+				t.places = append(t.places, k.place)
+			} else {
+				s.log.ErrorContext(ctx, "a key was left behind in the provider; destroy it there, or adopt it", "provider", reference.Provider,
+					"uid", o.UID, "token", o.Token, "error", k.obstacle)
+			}
+		}
+		s.orphaned(ctx, t, nil)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 
 	"github.com/anyhsm/anyhsm/daemon/internal/keystore"
 	"github.com/anyhsm/anyhsm/daemon/internal/policy"
-	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/object"
@@ -157,7 +156,7 @@ func (s *Service) DestroyObject(ctx context.Context, call Call, id uint64) (repl
 	}
 	// The provider first: when this call answers, the key is gone. If the store fails then, a second call ends it,
 	// because to destroy what is gone is no error.
-	if err := s.destroyKey(ctx, t.Object); err != nil {
+	if _, err := s.destroyKeys(ctx, []keystore.Object{t.Object}, false); err != nil {
 		return Reply{}, err
 	}
 	_, err = s.change(ctx, call, r, &revision, func(tx *keystore.Tx) error {
@@ -169,69 +168,4 @@ func (s *Service) DestroyObject(ctx context.Context, call Call, id uint64) (repl
 	})
 	a.reply.Revision = revision
 	return a.reply, s.halfGone(err, t.Object)
-}
-
-// halfGone is the error of a change that could not be noted after the keys of objects were destroyed where they are kept.
-// The store says that nothing was changed when its disk is full, say, and that is true of the store alone: the caller
-// must come again, with the same request, until the other half is done.
-func (s *Service) halfGone(err error, objects ...keystore.Object) error {
-	if !fault.Is(err, fault.DeviceMemory) && !fault.Is(err, fault.HostMemory) && !fault.Is(err, fault.Internal) {
-		return err
-	}
-	for _, o := range objects {
-		places, unknown := s.places(o)
-		if unknown != nil {
-			continue
-		}
-		for _, p := range places {
-			if p.capabilities.Keeps {
-				return fault.New(fault.DeviceError, "the key of object %d was destroyed in provider %s, but the store could not note it: %w; destroy the object again", o.ID, p.name, err)
-			}
-		}
-	}
-	return err
-}
-
-// destroyKey destroys the key behind an object wherever it is kept. A place that cannot is found out before any other
-// place has lost its key.
-func (s *Service) destroyKey(ctx context.Context, o keystore.Object) error {
-	places, err := s.places(o)
-	if err != nil {
-		return err
-	}
-	if o.Provider != covered && len(places) < len(o.References()) {
-		return fault.New(fault.FunctionFailed, "the key is also in a provider that is not configured on this daemon; configure it, or remove this reference of the key first")
-	}
-	if len(places) > 0 {
-		retired, err := s.store.Retired(ctx, o.ID)
-		if err != nil {
-			return err
-		}
-		for _, reference := range retired {
-			b, err := s.backend(reference.Provider)
-			if err != nil {
-				return err
-			}
-			places = append(places, place{b, reference})
-		}
-	}
-	for _, p := range places {
-		if err := p.destroyable(); err != nil {
-			return err
-		}
-	}
-	for _, p := range places {
-		if err := destroyAt(ctx, target{Object: o}, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// destroyAt destroys the key at one place, where the provider keeps keys.
-func destroyAt(ctx context.Context, t target, p place) error {
-	if destroyer, ok := p.Provider.(provider.Destroyer); ok {
-		return destroyer.Destroy(ctx, t.reference(p))
-	}
-	return nil
 }

@@ -145,7 +145,7 @@ func TestRefusedTransactionLeavesNoKeyBehind(t *testing.T) {
 		failed <- err
 	}()
 	time.Sleep(50 * time.Millisecond)
-	_, err := f.DeleteToken(f.ctx, keyservice.Call{Caller: f.admin, Token: token}, false)
+	_, err := f.DeleteToken(f.ctx, keyservice.Call{Caller: f.admin, Token: token}, false, false)
 	ok(t, err)
 	close(f.vault.wait)
 	if err := <-failed; err == nil {

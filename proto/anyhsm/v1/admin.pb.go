@@ -621,10 +621,12 @@ func (x *GetTokenResponse) GetToken() *TokenSummary {
 }
 
 type DeleteTokenRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Token     string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Force     bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	// Keys that a provider cannot destroy now may stay there.
+	LeaveBehind   bool `protobuf:"varint,4,opt,name=leave_behind,json=leaveBehind,proto3" json:"leave_behind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -680,9 +682,17 @@ func (x *DeleteTokenRequest) GetForce() bool {
 	return false
 }
 
+func (x *DeleteTokenRequest) GetLeaveBehind() bool {
+	if x != nil {
+		return x.LeaveBehind
+	}
+	return false
+}
+
 type DeleteTokenResponse struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	ObjectsDestroyed uint64                 `protobuf:"varint,1,opt,name=objects_destroyed,json=objectsDestroyed,proto3" json:"objects_destroyed,omitempty"`
+	Left             []*LeftKey             `protobuf:"bytes,2,rep,name=left,proto3" json:"left,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -724,6 +734,75 @@ func (x *DeleteTokenResponse) GetObjectsDestroyed() uint64 {
 	return 0
 }
 
+func (x *DeleteTokenResponse) GetLeft() []*LeftKey {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+// LeftKey is a key that stays in a provider although its object is gone.
+type LeftKey struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Provider string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The provider's name of the key, or the uid by which it finds it.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeftKey) Reset() {
+	*x = LeftKey{}
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeftKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeftKey) ProtoMessage() {}
+
+func (x *LeftKey) ProtoReflect() protoreflect.Message {
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeftKey.ProtoReflect.Descriptor instead.
+func (*LeftKey) Descriptor() ([]byte, []int) {
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LeftKey) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *LeftKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LeftKey) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type UnlockTokenRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -736,7 +815,7 @@ type UnlockTokenRequest struct {
 
 func (x *UnlockTokenRequest) Reset() {
 	*x = UnlockTokenRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[12]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +827,7 @@ func (x *UnlockTokenRequest) String() string {
 func (*UnlockTokenRequest) ProtoMessage() {}
 
 func (x *UnlockTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[12]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +840,7 @@ func (x *UnlockTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockTokenRequest.ProtoReflect.Descriptor instead.
 func (*UnlockTokenRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UnlockTokenRequest) GetRequestId() string {
@@ -794,7 +873,7 @@ type UnlockTokenResponse struct {
 
 func (x *UnlockTokenResponse) Reset() {
 	*x = UnlockTokenResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[13]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +885,7 @@ func (x *UnlockTokenResponse) String() string {
 func (*UnlockTokenResponse) ProtoMessage() {}
 
 func (x *UnlockTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[13]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +898,7 @@ func (x *UnlockTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockTokenResponse.ProtoReflect.Descriptor instead.
 func (*UnlockTokenResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UnlockTokenResponse) GetToken() *TokenSummary {
@@ -860,7 +939,7 @@ type KeySummary struct {
 
 func (x *KeySummary) Reset() {
 	*x = KeySummary{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[14]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +951,7 @@ func (x *KeySummary) String() string {
 func (*KeySummary) ProtoMessage() {}
 
 func (x *KeySummary) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[14]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +964,7 @@ func (x *KeySummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeySummary.ProtoReflect.Descriptor instead.
 func (*KeySummary) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *KeySummary) GetId() uint64 {
@@ -1019,7 +1098,7 @@ type CreateKeyRequest struct {
 
 func (x *CreateKeyRequest) Reset() {
 	*x = CreateKeyRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[15]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1110,7 @@ func (x *CreateKeyRequest) String() string {
 func (*CreateKeyRequest) ProtoMessage() {}
 
 func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[15]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1123,7 @@ func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateKeyRequest) GetRequestId() string {
@@ -1112,7 +1191,7 @@ type CreateKeyResponse struct {
 
 func (x *CreateKeyResponse) Reset() {
 	*x = CreateKeyResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[16]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1203,7 @@ func (x *CreateKeyResponse) String() string {
 func (*CreateKeyResponse) ProtoMessage() {}
 
 func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[16]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1216,7 @@ func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyResponse.ProtoReflect.Descriptor instead.
 func (*CreateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateKeyResponse) GetKey() *KeySummary {
@@ -1167,7 +1246,7 @@ type ImportKeyRequest struct {
 
 func (x *ImportKeyRequest) Reset() {
 	*x = ImportKeyRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[17]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1258,7 @@ func (x *ImportKeyRequest) String() string {
 func (*ImportKeyRequest) ProtoMessage() {}
 
 func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[17]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1271,7 @@ func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyRequest.ProtoReflect.Descriptor instead.
 func (*ImportKeyRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ImportKeyRequest) GetRequestId() string {
@@ -1296,7 +1375,7 @@ type ImportKeyResponse struct {
 
 func (x *ImportKeyResponse) Reset() {
 	*x = ImportKeyResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[18]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1387,7 @@ func (x *ImportKeyResponse) String() string {
 func (*ImportKeyResponse) ProtoMessage() {}
 
 func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[18]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1400,7 @@ func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyResponse.ProtoReflect.Descriptor instead.
 func (*ImportKeyResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ImportKeyResponse) GetKey() *KeySummary {
@@ -1345,7 +1424,7 @@ type AdoptKeysRequest struct {
 
 func (x *AdoptKeysRequest) Reset() {
 	*x = AdoptKeysRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[19]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1436,7 @@ func (x *AdoptKeysRequest) String() string {
 func (*AdoptKeysRequest) ProtoMessage() {}
 
 func (x *AdoptKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[19]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1449,7 @@ func (x *AdoptKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdoptKeysRequest.ProtoReflect.Descriptor instead.
 func (*AdoptKeysRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AdoptKeysRequest) GetRequestId() string {
@@ -1419,7 +1498,7 @@ type AdoptKeysResponse struct {
 
 func (x *AdoptKeysResponse) Reset() {
 	*x = AdoptKeysResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[20]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1510,7 @@ func (x *AdoptKeysResponse) String() string {
 func (*AdoptKeysResponse) ProtoMessage() {}
 
 func (x *AdoptKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[20]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1523,7 @@ func (x *AdoptKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdoptKeysResponse.ProtoReflect.Descriptor instead.
 func (*AdoptKeysResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AdoptKeysResponse) GetKeys() []*KeySummary {
@@ -1473,7 +1552,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[21]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1564,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[21]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1577,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListKeysRequest) GetToken() string {
@@ -1532,7 +1611,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[22]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1623,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[22]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1636,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListKeysResponse) GetKeys() []*KeySummary {
@@ -1586,7 +1665,7 @@ type KeySelector struct {
 
 func (x *KeySelector) Reset() {
 	*x = KeySelector{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[23]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1677,7 @@ func (x *KeySelector) String() string {
 func (*KeySelector) ProtoMessage() {}
 
 func (x *KeySelector) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[23]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1690,7 @@ func (x *KeySelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeySelector.ProtoReflect.Descriptor instead.
 func (*KeySelector) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *KeySelector) GetToken() string {
@@ -1637,7 +1716,7 @@ type GetKeyRequest struct {
 
 func (x *GetKeyRequest) Reset() {
 	*x = GetKeyRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[24]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1728,7 @@ func (x *GetKeyRequest) String() string {
 func (*GetKeyRequest) ProtoMessage() {}
 
 func (x *GetKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[24]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1741,7 @@ func (x *GetKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetKeyRequest) GetSelector() *KeySelector {
@@ -1681,7 +1760,7 @@ type GetKeyResponse struct {
 
 func (x *GetKeyResponse) Reset() {
 	*x = GetKeyResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[25]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1772,7 @@ func (x *GetKeyResponse) String() string {
 func (*GetKeyResponse) ProtoMessage() {}
 
 func (x *GetKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[25]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1785,7 @@ func (x *GetKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetKeyResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetKeyResponse) GetObjects() []*KeySummary {
@@ -1728,7 +1807,7 @@ type LabelKeyRequest struct {
 
 func (x *LabelKeyRequest) Reset() {
 	*x = LabelKeyRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[26]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1819,7 @@ func (x *LabelKeyRequest) String() string {
 func (*LabelKeyRequest) ProtoMessage() {}
 
 func (x *LabelKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[26]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1832,7 @@ func (x *LabelKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelKeyRequest.ProtoReflect.Descriptor instead.
 func (*LabelKeyRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LabelKeyRequest) GetRequestId() string {
@@ -1793,7 +1872,7 @@ type LabelKeyResponse struct {
 
 func (x *LabelKeyResponse) Reset() {
 	*x = LabelKeyResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[27]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1884,7 @@ func (x *LabelKeyResponse) String() string {
 func (*LabelKeyResponse) ProtoMessage() {}
 
 func (x *LabelKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[27]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1897,7 @@ func (x *LabelKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelKeyResponse.ProtoReflect.Descriptor instead.
 func (*LabelKeyResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LabelKeyResponse) GetObjects() []*KeySummary {
@@ -1829,16 +1908,18 @@ func (x *LabelKeyResponse) GetObjects() []*KeySummary {
 }
 
 type DeleteKeyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Selector      *KeySelector           `protobuf:"bytes,2,opt,name=selector,proto3" json:"selector,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Selector  *KeySelector           `protobuf:"bytes,2,opt,name=selector,proto3" json:"selector,omitempty"`
+	// Keys that a provider cannot destroy now may stay there.
+	LeaveBehind   bool `protobuf:"varint,3,opt,name=leave_behind,json=leaveBehind,proto3" json:"leave_behind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteKeyRequest) Reset() {
 	*x = DeleteKeyRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[28]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1931,7 @@ func (x *DeleteKeyRequest) String() string {
 func (*DeleteKeyRequest) ProtoMessage() {}
 
 func (x *DeleteKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[28]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1944,7 @@ func (x *DeleteKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKeyRequest.ProtoReflect.Descriptor instead.
 func (*DeleteKeyRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteKeyRequest) GetRequestId() string {
@@ -1880,16 +1961,24 @@ func (x *DeleteKeyRequest) GetSelector() *KeySelector {
 	return nil
 }
 
+func (x *DeleteKeyRequest) GetLeaveBehind() bool {
+	if x != nil {
+		return x.LeaveBehind
+	}
+	return false
+}
+
 type DeleteKeyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Objects       []*KeySummary          `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
+	Left          []*LeftKey             `protobuf:"bytes,2,rep,name=left,proto3" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteKeyResponse) Reset() {
 	*x = DeleteKeyResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[29]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +1990,7 @@ func (x *DeleteKeyResponse) String() string {
 func (*DeleteKeyResponse) ProtoMessage() {}
 
 func (x *DeleteKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[29]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,12 +2003,19 @@ func (x *DeleteKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKeyResponse.ProtoReflect.Descriptor instead.
 func (*DeleteKeyResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteKeyResponse) GetObjects() []*KeySummary {
 	if x != nil {
 		return x.Objects
+	}
+	return nil
+}
+
+func (x *DeleteKeyResponse) GetLeft() []*LeftKey {
+	if x != nil {
+		return x.Left
 	}
 	return nil
 }
@@ -1939,7 +2035,7 @@ type ImportCertificateRequest struct {
 
 func (x *ImportCertificateRequest) Reset() {
 	*x = ImportCertificateRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[30]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2047,7 @@ func (x *ImportCertificateRequest) String() string {
 func (*ImportCertificateRequest) ProtoMessage() {}
 
 func (x *ImportCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[30]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2060,7 @@ func (x *ImportCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportCertificateRequest.ProtoReflect.Descriptor instead.
 func (*ImportCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ImportCertificateRequest) GetRequestId() string {
@@ -2011,7 +2107,7 @@ type ImportCertificateResponse struct {
 
 func (x *ImportCertificateResponse) Reset() {
 	*x = ImportCertificateResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[31]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2119,7 @@ func (x *ImportCertificateResponse) String() string {
 func (*ImportCertificateResponse) ProtoMessage() {}
 
 func (x *ImportCertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[31]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2132,7 @@ func (x *ImportCertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportCertificateResponse.ProtoReflect.Descriptor instead.
 func (*ImportCertificateResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ImportCertificateResponse) GetCertificate() *KeySummary {
@@ -2060,7 +2156,7 @@ type Application struct {
 
 func (x *Application) Reset() {
 	*x = Application{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[32]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2168,7 @@ func (x *Application) String() string {
 func (*Application) ProtoMessage() {}
 
 func (x *Application) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[32]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2181,7 @@ func (x *Application) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Application.ProtoReflect.Descriptor instead.
 func (*Application) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Application) GetName() string {
@@ -2128,7 +2224,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[33]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2236,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[33]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2249,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Grant) GetToken() string {
@@ -2183,7 +2279,7 @@ type AddApplicationRequest struct {
 
 func (x *AddApplicationRequest) Reset() {
 	*x = AddApplicationRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[34]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2291,7 @@ func (x *AddApplicationRequest) String() string {
 func (*AddApplicationRequest) ProtoMessage() {}
 
 func (x *AddApplicationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[34]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2304,7 @@ func (x *AddApplicationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddApplicationRequest.ProtoReflect.Descriptor instead.
 func (*AddApplicationRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AddApplicationRequest) GetRequestId() string {
@@ -2248,7 +2344,7 @@ type AddApplicationResponse struct {
 
 func (x *AddApplicationResponse) Reset() {
 	*x = AddApplicationResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[35]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2356,7 @@ func (x *AddApplicationResponse) String() string {
 func (*AddApplicationResponse) ProtoMessage() {}
 
 func (x *AddApplicationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[35]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2369,7 @@ func (x *AddApplicationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddApplicationResponse.ProtoReflect.Descriptor instead.
 func (*AddApplicationResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AddApplicationResponse) GetApplication() *Application {
@@ -2291,7 +2387,7 @@ type ListApplicationsRequest struct {
 
 func (x *ListApplicationsRequest) Reset() {
 	*x = ListApplicationsRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[36]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2399,7 @@ func (x *ListApplicationsRequest) String() string {
 func (*ListApplicationsRequest) ProtoMessage() {}
 
 func (x *ListApplicationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[36]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2412,7 @@ func (x *ListApplicationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApplicationsRequest.ProtoReflect.Descriptor instead.
 func (*ListApplicationsRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 type ListApplicationsResponse struct {
@@ -2328,7 +2424,7 @@ type ListApplicationsResponse struct {
 
 func (x *ListApplicationsResponse) Reset() {
 	*x = ListApplicationsResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[37]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2436,7 @@ func (x *ListApplicationsResponse) String() string {
 func (*ListApplicationsResponse) ProtoMessage() {}
 
 func (x *ListApplicationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[37]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2449,7 @@ func (x *ListApplicationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApplicationsResponse.ProtoReflect.Descriptor instead.
 func (*ListApplicationsResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListApplicationsResponse) GetApplications() []*Application {
@@ -2374,7 +2470,7 @@ type GrantTokenRequest struct {
 
 func (x *GrantTokenRequest) Reset() {
 	*x = GrantTokenRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[38]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2482,7 @@ func (x *GrantTokenRequest) String() string {
 func (*GrantTokenRequest) ProtoMessage() {}
 
 func (x *GrantTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[38]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2495,7 @@ func (x *GrantTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantTokenRequest.ProtoReflect.Descriptor instead.
 func (*GrantTokenRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GrantTokenRequest) GetRequestId() string {
@@ -2432,7 +2528,7 @@ type GrantTokenResponse struct {
 
 func (x *GrantTokenResponse) Reset() {
 	*x = GrantTokenResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[39]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2540,7 @@ func (x *GrantTokenResponse) String() string {
 func (*GrantTokenResponse) ProtoMessage() {}
 
 func (x *GrantTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[39]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2553,7 @@ func (x *GrantTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantTokenResponse.ProtoReflect.Descriptor instead.
 func (*GrantTokenResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GrantTokenResponse) GetApplication() *Application {
@@ -2479,7 +2575,7 @@ type RevokeGrantRequest struct {
 
 func (x *RevokeGrantRequest) Reset() {
 	*x = RevokeGrantRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[40]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2491,7 +2587,7 @@ func (x *RevokeGrantRequest) String() string {
 func (*RevokeGrantRequest) ProtoMessage() {}
 
 func (x *RevokeGrantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[40]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2504,7 +2600,7 @@ func (x *RevokeGrantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeGrantRequest.ProtoReflect.Descriptor instead.
 func (*RevokeGrantRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RevokeGrantRequest) GetRequestId() string {
@@ -2537,7 +2633,7 @@ type RevokeGrantResponse struct {
 
 func (x *RevokeGrantResponse) Reset() {
 	*x = RevokeGrantResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[41]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +2645,7 @@ func (x *RevokeGrantResponse) String() string {
 func (*RevokeGrantResponse) ProtoMessage() {}
 
 func (x *RevokeGrantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[41]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2562,7 +2658,7 @@ func (x *RevokeGrantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeGrantResponse.ProtoReflect.Descriptor instead.
 func (*RevokeGrantResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RevokeGrantResponse) GetApplication() *Application {
@@ -2583,7 +2679,7 @@ type CreateEnrollmentCodeRequest struct {
 
 func (x *CreateEnrollmentCodeRequest) Reset() {
 	*x = CreateEnrollmentCodeRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[42]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +2691,7 @@ func (x *CreateEnrollmentCodeRequest) String() string {
 func (*CreateEnrollmentCodeRequest) ProtoMessage() {}
 
 func (x *CreateEnrollmentCodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[42]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +2704,7 @@ func (x *CreateEnrollmentCodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEnrollmentCodeRequest.ProtoReflect.Descriptor instead.
 func (*CreateEnrollmentCodeRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CreateEnrollmentCodeRequest) GetRequestId() string {
@@ -2644,7 +2740,7 @@ type CreateEnrollmentCodeResponse struct {
 
 func (x *CreateEnrollmentCodeResponse) Reset() {
 	*x = CreateEnrollmentCodeResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[43]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2656,7 +2752,7 @@ func (x *CreateEnrollmentCodeResponse) String() string {
 func (*CreateEnrollmentCodeResponse) ProtoMessage() {}
 
 func (x *CreateEnrollmentCodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[43]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2669,7 +2765,7 @@ func (x *CreateEnrollmentCodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEnrollmentCodeResponse.ProtoReflect.Descriptor instead.
 func (*CreateEnrollmentCodeResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CreateEnrollmentCodeResponse) GetCode() string {
@@ -2703,7 +2799,7 @@ type ExplainViewRequest struct {
 
 func (x *ExplainViewRequest) Reset() {
 	*x = ExplainViewRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[44]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2811,7 @@ func (x *ExplainViewRequest) String() string {
 func (*ExplainViewRequest) ProtoMessage() {}
 
 func (x *ExplainViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[44]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2824,7 @@ func (x *ExplainViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainViewRequest.ProtoReflect.Descriptor instead.
 func (*ExplainViewRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExplainViewRequest) GetApplication() string {
@@ -2750,7 +2846,7 @@ type ExplainViewResponse struct {
 
 func (x *ExplainViewResponse) Reset() {
 	*x = ExplainViewResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[45]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +2858,7 @@ func (x *ExplainViewResponse) String() string {
 func (*ExplainViewResponse) ProtoMessage() {}
 
 func (x *ExplainViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[45]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +2871,7 @@ func (x *ExplainViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainViewResponse.ProtoReflect.Descriptor instead.
 func (*ExplainViewResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ExplainViewResponse) GetApplication() string {
@@ -2820,7 +2916,7 @@ type VisibleToken struct {
 
 func (x *VisibleToken) Reset() {
 	*x = VisibleToken{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[46]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2832,7 +2928,7 @@ func (x *VisibleToken) String() string {
 func (*VisibleToken) ProtoMessage() {}
 
 func (x *VisibleToken) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[46]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2845,7 +2941,7 @@ func (x *VisibleToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VisibleToken.ProtoReflect.Descriptor instead.
 func (*VisibleToken) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *VisibleToken) GetToken() *TokenSummary {
@@ -2887,7 +2983,7 @@ type HiddenToken struct {
 
 func (x *HiddenToken) Reset() {
 	*x = HiddenToken{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[47]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2899,7 +2995,7 @@ func (x *HiddenToken) String() string {
 func (*HiddenToken) ProtoMessage() {}
 
 func (x *HiddenToken) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[47]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2912,7 +3008,7 @@ func (x *HiddenToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HiddenToken.ProtoReflect.Descriptor instead.
 func (*HiddenToken) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *HiddenToken) GetLabel() string {
@@ -2940,7 +3036,7 @@ type EnrollRequest struct {
 
 func (x *EnrollRequest) Reset() {
 	*x = EnrollRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[48]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +3048,7 @@ func (x *EnrollRequest) String() string {
 func (*EnrollRequest) ProtoMessage() {}
 
 func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[48]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +3061,7 @@ func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollRequest.ProtoReflect.Descriptor instead.
 func (*EnrollRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *EnrollRequest) GetCode() string {
@@ -2994,7 +3090,7 @@ type EnrollResponse struct {
 
 func (x *EnrollResponse) Reset() {
 	*x = EnrollResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[49]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3102,7 @@ func (x *EnrollResponse) String() string {
 func (*EnrollResponse) ProtoMessage() {}
 
 func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[49]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3115,7 @@ func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollResponse.ProtoReflect.Descriptor instead.
 func (*EnrollResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *EnrollResponse) GetCertificateChain() []byte {
@@ -3059,7 +3155,7 @@ type ProviderSummary struct {
 
 func (x *ProviderSummary) Reset() {
 	*x = ProviderSummary{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[50]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3071,7 +3167,7 @@ func (x *ProviderSummary) String() string {
 func (*ProviderSummary) ProtoMessage() {}
 
 func (x *ProviderSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[50]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3084,7 +3180,7 @@ func (x *ProviderSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderSummary.ProtoReflect.Descriptor instead.
 func (*ProviderSummary) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ProviderSummary) GetName() string {
@@ -3144,7 +3240,7 @@ type ListProvidersRequest struct {
 
 func (x *ListProvidersRequest) Reset() {
 	*x = ListProvidersRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[51]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3252,7 @@ func (x *ListProvidersRequest) String() string {
 func (*ListProvidersRequest) ProtoMessage() {}
 
 func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[51]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3265,7 @@ func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ListProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 type ListProvidersResponse struct {
@@ -3181,7 +3277,7 @@ type ListProvidersResponse struct {
 
 func (x *ListProvidersResponse) Reset() {
 	*x = ListProvidersResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[52]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3193,7 +3289,7 @@ func (x *ListProvidersResponse) String() string {
 func (*ListProvidersResponse) ProtoMessage() {}
 
 func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[52]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3206,7 +3302,7 @@ func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ListProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListProvidersResponse) GetProviders() []*ProviderSummary {
@@ -3225,7 +3321,7 @@ type CheckProviderRequest struct {
 
 func (x *CheckProviderRequest) Reset() {
 	*x = CheckProviderRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[53]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3333,7 @@ func (x *CheckProviderRequest) String() string {
 func (*CheckProviderRequest) ProtoMessage() {}
 
 func (x *CheckProviderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[53]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3346,7 @@ func (x *CheckProviderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckProviderRequest.ProtoReflect.Descriptor instead.
 func (*CheckProviderRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CheckProviderRequest) GetProvider() string {
@@ -3269,7 +3365,7 @@ type CheckProviderResponse struct {
 
 func (x *CheckProviderResponse) Reset() {
 	*x = CheckProviderResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[54]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +3377,7 @@ func (x *CheckProviderResponse) String() string {
 func (*CheckProviderResponse) ProtoMessage() {}
 
 func (x *CheckProviderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[54]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +3390,7 @@ func (x *CheckProviderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckProviderResponse.ProtoReflect.Descriptor instead.
 func (*CheckProviderResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CheckProviderResponse) GetResults() []*CheckResult {
@@ -3317,7 +3413,7 @@ type CheckResult struct {
 
 func (x *CheckResult) Reset() {
 	*x = CheckResult{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[55]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3329,7 +3425,7 @@ func (x *CheckResult) String() string {
 func (*CheckResult) ProtoMessage() {}
 
 func (x *CheckResult) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[55]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3342,7 +3438,7 @@ func (x *CheckResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResult.ProtoReflect.Descriptor instead.
 func (*CheckResult) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CheckResult) GetName() string {
@@ -3383,7 +3479,7 @@ type ListProviderKeysRequest struct {
 
 func (x *ListProviderKeysRequest) Reset() {
 	*x = ListProviderKeysRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[56]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3395,7 +3491,7 @@ func (x *ListProviderKeysRequest) String() string {
 func (*ListProviderKeysRequest) ProtoMessage() {}
 
 func (x *ListProviderKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[56]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3408,7 +3504,7 @@ func (x *ListProviderKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListProviderKeysRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListProviderKeysRequest) GetProvider() string {
@@ -3435,7 +3531,7 @@ type ListProviderKeysResponse struct {
 
 func (x *ListProviderKeysResponse) Reset() {
 	*x = ListProviderKeysResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[57]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3543,7 @@ func (x *ListProviderKeysResponse) String() string {
 func (*ListProviderKeysResponse) ProtoMessage() {}
 
 func (x *ListProviderKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[57]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3556,7 @@ func (x *ListProviderKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListProviderKeysResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListProviderKeysResponse) GetKeys() []*ProviderKey {
@@ -3493,7 +3589,7 @@ type ProviderKey struct {
 
 func (x *ProviderKey) Reset() {
 	*x = ProviderKey{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[58]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3505,7 +3601,7 @@ func (x *ProviderKey) String() string {
 func (*ProviderKey) ProtoMessage() {}
 
 func (x *ProviderKey) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[58]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3518,7 +3614,7 @@ func (x *ProviderKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderKey.ProtoReflect.Descriptor instead.
 func (*ProviderKey) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ProviderKey) GetReference() string {
@@ -3578,7 +3674,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[59]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3590,7 +3686,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[59]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3603,7 +3699,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListEventsRequest) GetAfter() uint64 {
@@ -3643,7 +3739,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[60]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +3751,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[60]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +3764,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListEventsResponse) GetEvents() []*AuditEvent {
@@ -3699,7 +3795,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[61]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3711,7 +3807,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[61]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3724,7 +3820,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AuditEvent) GetSequence() uint64 {
@@ -3812,7 +3908,7 @@ type VerifyChainRequest struct {
 
 func (x *VerifyChainRequest) Reset() {
 	*x = VerifyChainRequest{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[62]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3824,7 +3920,7 @@ func (x *VerifyChainRequest) String() string {
 func (*VerifyChainRequest) ProtoMessage() {}
 
 func (x *VerifyChainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[62]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3837,7 +3933,7 @@ func (x *VerifyChainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyChainRequest.ProtoReflect.Descriptor instead.
 func (*VerifyChainRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 type VerifyChainResponse struct {
@@ -3854,7 +3950,7 @@ type VerifyChainResponse struct {
 
 func (x *VerifyChainResponse) Reset() {
 	*x = VerifyChainResponse{}
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[63]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3866,7 +3962,7 @@ func (x *VerifyChainResponse) String() string {
 func (*VerifyChainResponse) ProtoMessage() {}
 
 func (x *VerifyChainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_admin_proto_msgTypes[63]
+	mi := &file_anyhsm_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3879,7 +3975,7 @@ func (x *VerifyChainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyChainResponse.ProtoReflect.Descriptor instead.
 func (*VerifyChainResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{63}
+	return file_anyhsm_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *VerifyChainResponse) GetEvents() uint64 {
@@ -3962,14 +4058,20 @@ const file_anyhsm_v1_admin_proto_rawDesc = "" +
 	"\x0fGetTokenRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"A\n" +
 	"\x10GetTokenResponse\x12-\n" +
-	"\x05token\x18\x01 \x01(\v2\x17.anyhsm.v1.TokenSummaryR\x05token\"_\n" +
+	"\x05token\x18\x01 \x01(\v2\x17.anyhsm.v1.TokenSummaryR\x05token\"\x82\x01\n" +
 	"\x12DeleteTokenRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n" +
-	"\x05force\x18\x03 \x01(\bR\x05force\"B\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\x12!\n" +
+	"\fleave_behind\x18\x04 \x01(\bR\vleaveBehind\"j\n" +
 	"\x13DeleteTokenResponse\x12+\n" +
-	"\x11objects_destroyed\x18\x01 \x01(\x04R\x10objectsDestroyed\"d\n" +
+	"\x11objects_destroyed\x18\x01 \x01(\x04R\x10objectsDestroyed\x12&\n" +
+	"\x04left\x18\x02 \x03(\v2\x12.anyhsm.v1.LeftKeyR\x04left\"Q\n" +
+	"\aLeftKey\x12\x1a\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"d\n" +
 	"\x12UnlockTokenRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
@@ -4059,13 +4161,15 @@ const file_anyhsm_v1_admin_proto_rawDesc = "" +
 	"\x05label\x18\x03 \x01(\tR\x05label\x12\x15\n" +
 	"\x06key_id\x18\x04 \x01(\fR\x05keyId\"C\n" +
 	"\x10LabelKeyResponse\x12/\n" +
-	"\aobjects\x18\x01 \x03(\v2\x15.anyhsm.v1.KeySummaryR\aobjects\"e\n" +
+	"\aobjects\x18\x01 \x03(\v2\x15.anyhsm.v1.KeySummaryR\aobjects\"\x88\x01\n" +
 	"\x10DeleteKeyRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x122\n" +
-	"\bselector\x18\x02 \x01(\v2\x16.anyhsm.v1.KeySelectorR\bselector\"D\n" +
+	"\bselector\x18\x02 \x01(\v2\x16.anyhsm.v1.KeySelectorR\bselector\x12!\n" +
+	"\fleave_behind\x18\x03 \x01(\bR\vleaveBehind\"l\n" +
 	"\x11DeleteKeyResponse\x12/\n" +
-	"\aobjects\x18\x01 \x03(\v2\x15.anyhsm.v1.KeySummaryR\aobjects\"\x9e\x01\n" +
+	"\aobjects\x18\x01 \x03(\v2\x15.anyhsm.v1.KeySummaryR\aobjects\x12&\n" +
+	"\x04left\x18\x02 \x03(\v2\x12.anyhsm.v1.LeftKeyR\x04left\"\x9e\x01\n" +
 	"\x18ImportCertificateRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
@@ -4264,7 +4368,7 @@ func file_anyhsm_v1_admin_proto_rawDescGZIP() []byte {
 	return file_anyhsm_v1_admin_proto_rawDescData
 }
 
-var file_anyhsm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_anyhsm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_anyhsm_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),             // 0: anyhsm.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),            // 1: anyhsm.v1.GetStatusResponse
@@ -4278,160 +4382,163 @@ var file_anyhsm_v1_admin_proto_goTypes = []any{
 	(*GetTokenResponse)(nil),             // 9: anyhsm.v1.GetTokenResponse
 	(*DeleteTokenRequest)(nil),           // 10: anyhsm.v1.DeleteTokenRequest
 	(*DeleteTokenResponse)(nil),          // 11: anyhsm.v1.DeleteTokenResponse
-	(*UnlockTokenRequest)(nil),           // 12: anyhsm.v1.UnlockTokenRequest
-	(*UnlockTokenResponse)(nil),          // 13: anyhsm.v1.UnlockTokenResponse
-	(*KeySummary)(nil),                   // 14: anyhsm.v1.KeySummary
-	(*CreateKeyRequest)(nil),             // 15: anyhsm.v1.CreateKeyRequest
-	(*CreateKeyResponse)(nil),            // 16: anyhsm.v1.CreateKeyResponse
-	(*ImportKeyRequest)(nil),             // 17: anyhsm.v1.ImportKeyRequest
-	(*ImportKeyResponse)(nil),            // 18: anyhsm.v1.ImportKeyResponse
-	(*AdoptKeysRequest)(nil),             // 19: anyhsm.v1.AdoptKeysRequest
-	(*AdoptKeysResponse)(nil),            // 20: anyhsm.v1.AdoptKeysResponse
-	(*ListKeysRequest)(nil),              // 21: anyhsm.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),             // 22: anyhsm.v1.ListKeysResponse
-	(*KeySelector)(nil),                  // 23: anyhsm.v1.KeySelector
-	(*GetKeyRequest)(nil),                // 24: anyhsm.v1.GetKeyRequest
-	(*GetKeyResponse)(nil),               // 25: anyhsm.v1.GetKeyResponse
-	(*LabelKeyRequest)(nil),              // 26: anyhsm.v1.LabelKeyRequest
-	(*LabelKeyResponse)(nil),             // 27: anyhsm.v1.LabelKeyResponse
-	(*DeleteKeyRequest)(nil),             // 28: anyhsm.v1.DeleteKeyRequest
-	(*DeleteKeyResponse)(nil),            // 29: anyhsm.v1.DeleteKeyResponse
-	(*ImportCertificateRequest)(nil),     // 30: anyhsm.v1.ImportCertificateRequest
-	(*ImportCertificateResponse)(nil),    // 31: anyhsm.v1.ImportCertificateResponse
-	(*Application)(nil),                  // 32: anyhsm.v1.Application
-	(*Grant)(nil),                        // 33: anyhsm.v1.Grant
-	(*AddApplicationRequest)(nil),        // 34: anyhsm.v1.AddApplicationRequest
-	(*AddApplicationResponse)(nil),       // 35: anyhsm.v1.AddApplicationResponse
-	(*ListApplicationsRequest)(nil),      // 36: anyhsm.v1.ListApplicationsRequest
-	(*ListApplicationsResponse)(nil),     // 37: anyhsm.v1.ListApplicationsResponse
-	(*GrantTokenRequest)(nil),            // 38: anyhsm.v1.GrantTokenRequest
-	(*GrantTokenResponse)(nil),           // 39: anyhsm.v1.GrantTokenResponse
-	(*RevokeGrantRequest)(nil),           // 40: anyhsm.v1.RevokeGrantRequest
-	(*RevokeGrantResponse)(nil),          // 41: anyhsm.v1.RevokeGrantResponse
-	(*CreateEnrollmentCodeRequest)(nil),  // 42: anyhsm.v1.CreateEnrollmentCodeRequest
-	(*CreateEnrollmentCodeResponse)(nil), // 43: anyhsm.v1.CreateEnrollmentCodeResponse
-	(*ExplainViewRequest)(nil),           // 44: anyhsm.v1.ExplainViewRequest
-	(*ExplainViewResponse)(nil),          // 45: anyhsm.v1.ExplainViewResponse
-	(*VisibleToken)(nil),                 // 46: anyhsm.v1.VisibleToken
-	(*HiddenToken)(nil),                  // 47: anyhsm.v1.HiddenToken
-	(*EnrollRequest)(nil),                // 48: anyhsm.v1.EnrollRequest
-	(*EnrollResponse)(nil),               // 49: anyhsm.v1.EnrollResponse
-	(*ProviderSummary)(nil),              // 50: anyhsm.v1.ProviderSummary
-	(*ListProvidersRequest)(nil),         // 51: anyhsm.v1.ListProvidersRequest
-	(*ListProvidersResponse)(nil),        // 52: anyhsm.v1.ListProvidersResponse
-	(*CheckProviderRequest)(nil),         // 53: anyhsm.v1.CheckProviderRequest
-	(*CheckProviderResponse)(nil),        // 54: anyhsm.v1.CheckProviderResponse
-	(*CheckResult)(nil),                  // 55: anyhsm.v1.CheckResult
-	(*ListProviderKeysRequest)(nil),      // 56: anyhsm.v1.ListProviderKeysRequest
-	(*ListProviderKeysResponse)(nil),     // 57: anyhsm.v1.ListProviderKeysResponse
-	(*ProviderKey)(nil),                  // 58: anyhsm.v1.ProviderKey
-	(*ListEventsRequest)(nil),            // 59: anyhsm.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),           // 60: anyhsm.v1.ListEventsResponse
-	(*AuditEvent)(nil),                   // 61: anyhsm.v1.AuditEvent
-	(*VerifyChainRequest)(nil),           // 62: anyhsm.v1.VerifyChainRequest
-	(*VerifyChainResponse)(nil),          // 63: anyhsm.v1.VerifyChainResponse
-	(*timestamppb.Timestamp)(nil),        // 64: google.protobuf.Timestamp
-	(*Token)(nil),                        // 65: anyhsm.v1.Token
-	(*Attribute)(nil),                    // 66: anyhsm.v1.Attribute
-	(*MechanismInfo)(nil),                // 67: anyhsm.v1.MechanismInfo
+	(*LeftKey)(nil),                      // 12: anyhsm.v1.LeftKey
+	(*UnlockTokenRequest)(nil),           // 13: anyhsm.v1.UnlockTokenRequest
+	(*UnlockTokenResponse)(nil),          // 14: anyhsm.v1.UnlockTokenResponse
+	(*KeySummary)(nil),                   // 15: anyhsm.v1.KeySummary
+	(*CreateKeyRequest)(nil),             // 16: anyhsm.v1.CreateKeyRequest
+	(*CreateKeyResponse)(nil),            // 17: anyhsm.v1.CreateKeyResponse
+	(*ImportKeyRequest)(nil),             // 18: anyhsm.v1.ImportKeyRequest
+	(*ImportKeyResponse)(nil),            // 19: anyhsm.v1.ImportKeyResponse
+	(*AdoptKeysRequest)(nil),             // 20: anyhsm.v1.AdoptKeysRequest
+	(*AdoptKeysResponse)(nil),            // 21: anyhsm.v1.AdoptKeysResponse
+	(*ListKeysRequest)(nil),              // 22: anyhsm.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),             // 23: anyhsm.v1.ListKeysResponse
+	(*KeySelector)(nil),                  // 24: anyhsm.v1.KeySelector
+	(*GetKeyRequest)(nil),                // 25: anyhsm.v1.GetKeyRequest
+	(*GetKeyResponse)(nil),               // 26: anyhsm.v1.GetKeyResponse
+	(*LabelKeyRequest)(nil),              // 27: anyhsm.v1.LabelKeyRequest
+	(*LabelKeyResponse)(nil),             // 28: anyhsm.v1.LabelKeyResponse
+	(*DeleteKeyRequest)(nil),             // 29: anyhsm.v1.DeleteKeyRequest
+	(*DeleteKeyResponse)(nil),            // 30: anyhsm.v1.DeleteKeyResponse
+	(*ImportCertificateRequest)(nil),     // 31: anyhsm.v1.ImportCertificateRequest
+	(*ImportCertificateResponse)(nil),    // 32: anyhsm.v1.ImportCertificateResponse
+	(*Application)(nil),                  // 33: anyhsm.v1.Application
+	(*Grant)(nil),                        // 34: anyhsm.v1.Grant
+	(*AddApplicationRequest)(nil),        // 35: anyhsm.v1.AddApplicationRequest
+	(*AddApplicationResponse)(nil),       // 36: anyhsm.v1.AddApplicationResponse
+	(*ListApplicationsRequest)(nil),      // 37: anyhsm.v1.ListApplicationsRequest
+	(*ListApplicationsResponse)(nil),     // 38: anyhsm.v1.ListApplicationsResponse
+	(*GrantTokenRequest)(nil),            // 39: anyhsm.v1.GrantTokenRequest
+	(*GrantTokenResponse)(nil),           // 40: anyhsm.v1.GrantTokenResponse
+	(*RevokeGrantRequest)(nil),           // 41: anyhsm.v1.RevokeGrantRequest
+	(*RevokeGrantResponse)(nil),          // 42: anyhsm.v1.RevokeGrantResponse
+	(*CreateEnrollmentCodeRequest)(nil),  // 43: anyhsm.v1.CreateEnrollmentCodeRequest
+	(*CreateEnrollmentCodeResponse)(nil), // 44: anyhsm.v1.CreateEnrollmentCodeResponse
+	(*ExplainViewRequest)(nil),           // 45: anyhsm.v1.ExplainViewRequest
+	(*ExplainViewResponse)(nil),          // 46: anyhsm.v1.ExplainViewResponse
+	(*VisibleToken)(nil),                 // 47: anyhsm.v1.VisibleToken
+	(*HiddenToken)(nil),                  // 48: anyhsm.v1.HiddenToken
+	(*EnrollRequest)(nil),                // 49: anyhsm.v1.EnrollRequest
+	(*EnrollResponse)(nil),               // 50: anyhsm.v1.EnrollResponse
+	(*ProviderSummary)(nil),              // 51: anyhsm.v1.ProviderSummary
+	(*ListProvidersRequest)(nil),         // 52: anyhsm.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil),        // 53: anyhsm.v1.ListProvidersResponse
+	(*CheckProviderRequest)(nil),         // 54: anyhsm.v1.CheckProviderRequest
+	(*CheckProviderResponse)(nil),        // 55: anyhsm.v1.CheckProviderResponse
+	(*CheckResult)(nil),                  // 56: anyhsm.v1.CheckResult
+	(*ListProviderKeysRequest)(nil),      // 57: anyhsm.v1.ListProviderKeysRequest
+	(*ListProviderKeysResponse)(nil),     // 58: anyhsm.v1.ListProviderKeysResponse
+	(*ProviderKey)(nil),                  // 59: anyhsm.v1.ProviderKey
+	(*ListEventsRequest)(nil),            // 60: anyhsm.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),           // 61: anyhsm.v1.ListEventsResponse
+	(*AuditEvent)(nil),                   // 62: anyhsm.v1.AuditEvent
+	(*VerifyChainRequest)(nil),           // 63: anyhsm.v1.VerifyChainRequest
+	(*VerifyChainResponse)(nil),          // 64: anyhsm.v1.VerifyChainResponse
+	(*timestamppb.Timestamp)(nil),        // 65: google.protobuf.Timestamp
+	(*Token)(nil),                        // 66: anyhsm.v1.Token
+	(*Attribute)(nil),                    // 67: anyhsm.v1.Attribute
+	(*MechanismInfo)(nil),                // 68: anyhsm.v1.MechanismInfo
 }
 var file_anyhsm_v1_admin_proto_depIdxs = []int32{
-	64, // 0: anyhsm.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	65, // 0: anyhsm.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	2,  // 1: anyhsm.v1.GetStatusResponse.providers:type_name -> anyhsm.v1.ProviderStatus
-	65, // 2: anyhsm.v1.TokenSummary.token:type_name -> anyhsm.v1.Token
-	64, // 3: anyhsm.v1.TokenSummary.created:type_name -> google.protobuf.Timestamp
+	66, // 2: anyhsm.v1.TokenSummary.token:type_name -> anyhsm.v1.Token
+	65, // 3: anyhsm.v1.TokenSummary.created:type_name -> google.protobuf.Timestamp
 	3,  // 4: anyhsm.v1.CreateTokenResponse.token:type_name -> anyhsm.v1.TokenSummary
 	3,  // 5: anyhsm.v1.ListTokensResponse.tokens:type_name -> anyhsm.v1.TokenSummary
 	3,  // 6: anyhsm.v1.GetTokenResponse.token:type_name -> anyhsm.v1.TokenSummary
-	3,  // 7: anyhsm.v1.UnlockTokenResponse.token:type_name -> anyhsm.v1.TokenSummary
-	64, // 8: anyhsm.v1.KeySummary.created:type_name -> google.protobuf.Timestamp
-	66, // 9: anyhsm.v1.KeySummary.attributes:type_name -> anyhsm.v1.Attribute
-	14, // 10: anyhsm.v1.CreateKeyResponse.key:type_name -> anyhsm.v1.KeySummary
-	14, // 11: anyhsm.v1.ImportKeyResponse.key:type_name -> anyhsm.v1.KeySummary
-	14, // 12: anyhsm.v1.AdoptKeysResponse.keys:type_name -> anyhsm.v1.KeySummary
-	14, // 13: anyhsm.v1.ListKeysResponse.keys:type_name -> anyhsm.v1.KeySummary
-	23, // 14: anyhsm.v1.GetKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
-	14, // 15: anyhsm.v1.GetKeyResponse.objects:type_name -> anyhsm.v1.KeySummary
-	23, // 16: anyhsm.v1.LabelKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
-	14, // 17: anyhsm.v1.LabelKeyResponse.objects:type_name -> anyhsm.v1.KeySummary
-	23, // 18: anyhsm.v1.DeleteKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
-	14, // 19: anyhsm.v1.DeleteKeyResponse.objects:type_name -> anyhsm.v1.KeySummary
-	14, // 20: anyhsm.v1.ImportCertificateResponse.certificate:type_name -> anyhsm.v1.KeySummary
-	33, // 21: anyhsm.v1.Application.grants:type_name -> anyhsm.v1.Grant
-	64, // 22: anyhsm.v1.Application.created:type_name -> google.protobuf.Timestamp
-	32, // 23: anyhsm.v1.AddApplicationResponse.application:type_name -> anyhsm.v1.Application
-	32, // 24: anyhsm.v1.ListApplicationsResponse.applications:type_name -> anyhsm.v1.Application
-	33, // 25: anyhsm.v1.GrantTokenRequest.grant:type_name -> anyhsm.v1.Grant
-	32, // 26: anyhsm.v1.GrantTokenResponse.application:type_name -> anyhsm.v1.Application
-	32, // 27: anyhsm.v1.RevokeGrantResponse.application:type_name -> anyhsm.v1.Application
-	64, // 28: anyhsm.v1.CreateEnrollmentCodeResponse.expires:type_name -> google.protobuf.Timestamp
-	46, // 29: anyhsm.v1.ExplainViewResponse.visible:type_name -> anyhsm.v1.VisibleToken
-	47, // 30: anyhsm.v1.ExplainViewResponse.hidden:type_name -> anyhsm.v1.HiddenToken
-	3,  // 31: anyhsm.v1.VisibleToken.token:type_name -> anyhsm.v1.TokenSummary
-	14, // 32: anyhsm.v1.VisibleToken.keys:type_name -> anyhsm.v1.KeySummary
-	67, // 33: anyhsm.v1.ProviderSummary.mechanisms:type_name -> anyhsm.v1.MechanismInfo
-	50, // 34: anyhsm.v1.ListProvidersResponse.providers:type_name -> anyhsm.v1.ProviderSummary
-	55, // 35: anyhsm.v1.CheckProviderResponse.results:type_name -> anyhsm.v1.CheckResult
-	58, // 36: anyhsm.v1.ListProviderKeysResponse.keys:type_name -> anyhsm.v1.ProviderKey
-	61, // 37: anyhsm.v1.ListEventsResponse.events:type_name -> anyhsm.v1.AuditEvent
-	64, // 38: anyhsm.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	0,  // 39: anyhsm.v1.StatusService.GetStatus:input_type -> anyhsm.v1.GetStatusRequest
-	4,  // 40: anyhsm.v1.TokenAdminService.CreateToken:input_type -> anyhsm.v1.CreateTokenRequest
-	6,  // 41: anyhsm.v1.TokenAdminService.ListTokens:input_type -> anyhsm.v1.ListTokensRequest
-	8,  // 42: anyhsm.v1.TokenAdminService.GetToken:input_type -> anyhsm.v1.GetTokenRequest
-	10, // 43: anyhsm.v1.TokenAdminService.DeleteToken:input_type -> anyhsm.v1.DeleteTokenRequest
-	12, // 44: anyhsm.v1.TokenAdminService.UnlockToken:input_type -> anyhsm.v1.UnlockTokenRequest
-	15, // 45: anyhsm.v1.KeyAdminService.CreateKey:input_type -> anyhsm.v1.CreateKeyRequest
-	17, // 46: anyhsm.v1.KeyAdminService.ImportKey:input_type -> anyhsm.v1.ImportKeyRequest
-	19, // 47: anyhsm.v1.KeyAdminService.AdoptKeys:input_type -> anyhsm.v1.AdoptKeysRequest
-	21, // 48: anyhsm.v1.KeyAdminService.ListKeys:input_type -> anyhsm.v1.ListKeysRequest
-	24, // 49: anyhsm.v1.KeyAdminService.GetKey:input_type -> anyhsm.v1.GetKeyRequest
-	26, // 50: anyhsm.v1.KeyAdminService.LabelKey:input_type -> anyhsm.v1.LabelKeyRequest
-	28, // 51: anyhsm.v1.KeyAdminService.DeleteKey:input_type -> anyhsm.v1.DeleteKeyRequest
-	30, // 52: anyhsm.v1.KeyAdminService.ImportCertificate:input_type -> anyhsm.v1.ImportCertificateRequest
-	34, // 53: anyhsm.v1.ApplicationService.AddApplication:input_type -> anyhsm.v1.AddApplicationRequest
-	36, // 54: anyhsm.v1.ApplicationService.ListApplications:input_type -> anyhsm.v1.ListApplicationsRequest
-	38, // 55: anyhsm.v1.ApplicationService.GrantToken:input_type -> anyhsm.v1.GrantTokenRequest
-	40, // 56: anyhsm.v1.ApplicationService.RevokeGrant:input_type -> anyhsm.v1.RevokeGrantRequest
-	42, // 57: anyhsm.v1.ApplicationService.CreateEnrollmentCode:input_type -> anyhsm.v1.CreateEnrollmentCodeRequest
-	44, // 58: anyhsm.v1.ApplicationService.ExplainView:input_type -> anyhsm.v1.ExplainViewRequest
-	48, // 59: anyhsm.v1.EnrollmentService.Enroll:input_type -> anyhsm.v1.EnrollRequest
-	51, // 60: anyhsm.v1.ProviderService.ListProviders:input_type -> anyhsm.v1.ListProvidersRequest
-	53, // 61: anyhsm.v1.ProviderService.CheckProvider:input_type -> anyhsm.v1.CheckProviderRequest
-	56, // 62: anyhsm.v1.ProviderService.ListProviderKeys:input_type -> anyhsm.v1.ListProviderKeysRequest
-	59, // 63: anyhsm.v1.AuditService.ListEvents:input_type -> anyhsm.v1.ListEventsRequest
-	62, // 64: anyhsm.v1.AuditService.VerifyChain:input_type -> anyhsm.v1.VerifyChainRequest
-	1,  // 65: anyhsm.v1.StatusService.GetStatus:output_type -> anyhsm.v1.GetStatusResponse
-	5,  // 66: anyhsm.v1.TokenAdminService.CreateToken:output_type -> anyhsm.v1.CreateTokenResponse
-	7,  // 67: anyhsm.v1.TokenAdminService.ListTokens:output_type -> anyhsm.v1.ListTokensResponse
-	9,  // 68: anyhsm.v1.TokenAdminService.GetToken:output_type -> anyhsm.v1.GetTokenResponse
-	11, // 69: anyhsm.v1.TokenAdminService.DeleteToken:output_type -> anyhsm.v1.DeleteTokenResponse
-	13, // 70: anyhsm.v1.TokenAdminService.UnlockToken:output_type -> anyhsm.v1.UnlockTokenResponse
-	16, // 71: anyhsm.v1.KeyAdminService.CreateKey:output_type -> anyhsm.v1.CreateKeyResponse
-	18, // 72: anyhsm.v1.KeyAdminService.ImportKey:output_type -> anyhsm.v1.ImportKeyResponse
-	20, // 73: anyhsm.v1.KeyAdminService.AdoptKeys:output_type -> anyhsm.v1.AdoptKeysResponse
-	22, // 74: anyhsm.v1.KeyAdminService.ListKeys:output_type -> anyhsm.v1.ListKeysResponse
-	25, // 75: anyhsm.v1.KeyAdminService.GetKey:output_type -> anyhsm.v1.GetKeyResponse
-	27, // 76: anyhsm.v1.KeyAdminService.LabelKey:output_type -> anyhsm.v1.LabelKeyResponse
-	29, // 77: anyhsm.v1.KeyAdminService.DeleteKey:output_type -> anyhsm.v1.DeleteKeyResponse
-	31, // 78: anyhsm.v1.KeyAdminService.ImportCertificate:output_type -> anyhsm.v1.ImportCertificateResponse
-	35, // 79: anyhsm.v1.ApplicationService.AddApplication:output_type -> anyhsm.v1.AddApplicationResponse
-	37, // 80: anyhsm.v1.ApplicationService.ListApplications:output_type -> anyhsm.v1.ListApplicationsResponse
-	39, // 81: anyhsm.v1.ApplicationService.GrantToken:output_type -> anyhsm.v1.GrantTokenResponse
-	41, // 82: anyhsm.v1.ApplicationService.RevokeGrant:output_type -> anyhsm.v1.RevokeGrantResponse
-	43, // 83: anyhsm.v1.ApplicationService.CreateEnrollmentCode:output_type -> anyhsm.v1.CreateEnrollmentCodeResponse
-	45, // 84: anyhsm.v1.ApplicationService.ExplainView:output_type -> anyhsm.v1.ExplainViewResponse
-	49, // 85: anyhsm.v1.EnrollmentService.Enroll:output_type -> anyhsm.v1.EnrollResponse
-	52, // 86: anyhsm.v1.ProviderService.ListProviders:output_type -> anyhsm.v1.ListProvidersResponse
-	54, // 87: anyhsm.v1.ProviderService.CheckProvider:output_type -> anyhsm.v1.CheckProviderResponse
-	57, // 88: anyhsm.v1.ProviderService.ListProviderKeys:output_type -> anyhsm.v1.ListProviderKeysResponse
-	60, // 89: anyhsm.v1.AuditService.ListEvents:output_type -> anyhsm.v1.ListEventsResponse
-	63, // 90: anyhsm.v1.AuditService.VerifyChain:output_type -> anyhsm.v1.VerifyChainResponse
-	65, // [65:91] is the sub-list for method output_type
-	39, // [39:65] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	12, // 7: anyhsm.v1.DeleteTokenResponse.left:type_name -> anyhsm.v1.LeftKey
+	3,  // 8: anyhsm.v1.UnlockTokenResponse.token:type_name -> anyhsm.v1.TokenSummary
+	65, // 9: anyhsm.v1.KeySummary.created:type_name -> google.protobuf.Timestamp
+	67, // 10: anyhsm.v1.KeySummary.attributes:type_name -> anyhsm.v1.Attribute
+	15, // 11: anyhsm.v1.CreateKeyResponse.key:type_name -> anyhsm.v1.KeySummary
+	15, // 12: anyhsm.v1.ImportKeyResponse.key:type_name -> anyhsm.v1.KeySummary
+	15, // 13: anyhsm.v1.AdoptKeysResponse.keys:type_name -> anyhsm.v1.KeySummary
+	15, // 14: anyhsm.v1.ListKeysResponse.keys:type_name -> anyhsm.v1.KeySummary
+	24, // 15: anyhsm.v1.GetKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
+	15, // 16: anyhsm.v1.GetKeyResponse.objects:type_name -> anyhsm.v1.KeySummary
+	24, // 17: anyhsm.v1.LabelKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
+	15, // 18: anyhsm.v1.LabelKeyResponse.objects:type_name -> anyhsm.v1.KeySummary
+	24, // 19: anyhsm.v1.DeleteKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
+	15, // 20: anyhsm.v1.DeleteKeyResponse.objects:type_name -> anyhsm.v1.KeySummary
+	12, // 21: anyhsm.v1.DeleteKeyResponse.left:type_name -> anyhsm.v1.LeftKey
+	15, // 22: anyhsm.v1.ImportCertificateResponse.certificate:type_name -> anyhsm.v1.KeySummary
+	34, // 23: anyhsm.v1.Application.grants:type_name -> anyhsm.v1.Grant
+	65, // 24: anyhsm.v1.Application.created:type_name -> google.protobuf.Timestamp
+	33, // 25: anyhsm.v1.AddApplicationResponse.application:type_name -> anyhsm.v1.Application
+	33, // 26: anyhsm.v1.ListApplicationsResponse.applications:type_name -> anyhsm.v1.Application
+	34, // 27: anyhsm.v1.GrantTokenRequest.grant:type_name -> anyhsm.v1.Grant
+	33, // 28: anyhsm.v1.GrantTokenResponse.application:type_name -> anyhsm.v1.Application
+	33, // 29: anyhsm.v1.RevokeGrantResponse.application:type_name -> anyhsm.v1.Application
+	65, // 30: anyhsm.v1.CreateEnrollmentCodeResponse.expires:type_name -> google.protobuf.Timestamp
+	47, // 31: anyhsm.v1.ExplainViewResponse.visible:type_name -> anyhsm.v1.VisibleToken
+	48, // 32: anyhsm.v1.ExplainViewResponse.hidden:type_name -> anyhsm.v1.HiddenToken
+	3,  // 33: anyhsm.v1.VisibleToken.token:type_name -> anyhsm.v1.TokenSummary
+	15, // 34: anyhsm.v1.VisibleToken.keys:type_name -> anyhsm.v1.KeySummary
+	68, // 35: anyhsm.v1.ProviderSummary.mechanisms:type_name -> anyhsm.v1.MechanismInfo
+	51, // 36: anyhsm.v1.ListProvidersResponse.providers:type_name -> anyhsm.v1.ProviderSummary
+	56, // 37: anyhsm.v1.CheckProviderResponse.results:type_name -> anyhsm.v1.CheckResult
+	59, // 38: anyhsm.v1.ListProviderKeysResponse.keys:type_name -> anyhsm.v1.ProviderKey
+	62, // 39: anyhsm.v1.ListEventsResponse.events:type_name -> anyhsm.v1.AuditEvent
+	65, // 40: anyhsm.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	0,  // 41: anyhsm.v1.StatusService.GetStatus:input_type -> anyhsm.v1.GetStatusRequest
+	4,  // 42: anyhsm.v1.TokenAdminService.CreateToken:input_type -> anyhsm.v1.CreateTokenRequest
+	6,  // 43: anyhsm.v1.TokenAdminService.ListTokens:input_type -> anyhsm.v1.ListTokensRequest
+	8,  // 44: anyhsm.v1.TokenAdminService.GetToken:input_type -> anyhsm.v1.GetTokenRequest
+	10, // 45: anyhsm.v1.TokenAdminService.DeleteToken:input_type -> anyhsm.v1.DeleteTokenRequest
+	13, // 46: anyhsm.v1.TokenAdminService.UnlockToken:input_type -> anyhsm.v1.UnlockTokenRequest
+	16, // 47: anyhsm.v1.KeyAdminService.CreateKey:input_type -> anyhsm.v1.CreateKeyRequest
+	18, // 48: anyhsm.v1.KeyAdminService.ImportKey:input_type -> anyhsm.v1.ImportKeyRequest
+	20, // 49: anyhsm.v1.KeyAdminService.AdoptKeys:input_type -> anyhsm.v1.AdoptKeysRequest
+	22, // 50: anyhsm.v1.KeyAdminService.ListKeys:input_type -> anyhsm.v1.ListKeysRequest
+	25, // 51: anyhsm.v1.KeyAdminService.GetKey:input_type -> anyhsm.v1.GetKeyRequest
+	27, // 52: anyhsm.v1.KeyAdminService.LabelKey:input_type -> anyhsm.v1.LabelKeyRequest
+	29, // 53: anyhsm.v1.KeyAdminService.DeleteKey:input_type -> anyhsm.v1.DeleteKeyRequest
+	31, // 54: anyhsm.v1.KeyAdminService.ImportCertificate:input_type -> anyhsm.v1.ImportCertificateRequest
+	35, // 55: anyhsm.v1.ApplicationService.AddApplication:input_type -> anyhsm.v1.AddApplicationRequest
+	37, // 56: anyhsm.v1.ApplicationService.ListApplications:input_type -> anyhsm.v1.ListApplicationsRequest
+	39, // 57: anyhsm.v1.ApplicationService.GrantToken:input_type -> anyhsm.v1.GrantTokenRequest
+	41, // 58: anyhsm.v1.ApplicationService.RevokeGrant:input_type -> anyhsm.v1.RevokeGrantRequest
+	43, // 59: anyhsm.v1.ApplicationService.CreateEnrollmentCode:input_type -> anyhsm.v1.CreateEnrollmentCodeRequest
+	45, // 60: anyhsm.v1.ApplicationService.ExplainView:input_type -> anyhsm.v1.ExplainViewRequest
+	49, // 61: anyhsm.v1.EnrollmentService.Enroll:input_type -> anyhsm.v1.EnrollRequest
+	52, // 62: anyhsm.v1.ProviderService.ListProviders:input_type -> anyhsm.v1.ListProvidersRequest
+	54, // 63: anyhsm.v1.ProviderService.CheckProvider:input_type -> anyhsm.v1.CheckProviderRequest
+	57, // 64: anyhsm.v1.ProviderService.ListProviderKeys:input_type -> anyhsm.v1.ListProviderKeysRequest
+	60, // 65: anyhsm.v1.AuditService.ListEvents:input_type -> anyhsm.v1.ListEventsRequest
+	63, // 66: anyhsm.v1.AuditService.VerifyChain:input_type -> anyhsm.v1.VerifyChainRequest
+	1,  // 67: anyhsm.v1.StatusService.GetStatus:output_type -> anyhsm.v1.GetStatusResponse
+	5,  // 68: anyhsm.v1.TokenAdminService.CreateToken:output_type -> anyhsm.v1.CreateTokenResponse
+	7,  // 69: anyhsm.v1.TokenAdminService.ListTokens:output_type -> anyhsm.v1.ListTokensResponse
+	9,  // 70: anyhsm.v1.TokenAdminService.GetToken:output_type -> anyhsm.v1.GetTokenResponse
+	11, // 71: anyhsm.v1.TokenAdminService.DeleteToken:output_type -> anyhsm.v1.DeleteTokenResponse
+	14, // 72: anyhsm.v1.TokenAdminService.UnlockToken:output_type -> anyhsm.v1.UnlockTokenResponse
+	17, // 73: anyhsm.v1.KeyAdminService.CreateKey:output_type -> anyhsm.v1.CreateKeyResponse
+	19, // 74: anyhsm.v1.KeyAdminService.ImportKey:output_type -> anyhsm.v1.ImportKeyResponse
+	21, // 75: anyhsm.v1.KeyAdminService.AdoptKeys:output_type -> anyhsm.v1.AdoptKeysResponse
+	23, // 76: anyhsm.v1.KeyAdminService.ListKeys:output_type -> anyhsm.v1.ListKeysResponse
+	26, // 77: anyhsm.v1.KeyAdminService.GetKey:output_type -> anyhsm.v1.GetKeyResponse
+	28, // 78: anyhsm.v1.KeyAdminService.LabelKey:output_type -> anyhsm.v1.LabelKeyResponse
+	30, // 79: anyhsm.v1.KeyAdminService.DeleteKey:output_type -> anyhsm.v1.DeleteKeyResponse
+	32, // 80: anyhsm.v1.KeyAdminService.ImportCertificate:output_type -> anyhsm.v1.ImportCertificateResponse
+	36, // 81: anyhsm.v1.ApplicationService.AddApplication:output_type -> anyhsm.v1.AddApplicationResponse
+	38, // 82: anyhsm.v1.ApplicationService.ListApplications:output_type -> anyhsm.v1.ListApplicationsResponse
+	40, // 83: anyhsm.v1.ApplicationService.GrantToken:output_type -> anyhsm.v1.GrantTokenResponse
+	42, // 84: anyhsm.v1.ApplicationService.RevokeGrant:output_type -> anyhsm.v1.RevokeGrantResponse
+	44, // 85: anyhsm.v1.ApplicationService.CreateEnrollmentCode:output_type -> anyhsm.v1.CreateEnrollmentCodeResponse
+	46, // 86: anyhsm.v1.ApplicationService.ExplainView:output_type -> anyhsm.v1.ExplainViewResponse
+	50, // 87: anyhsm.v1.EnrollmentService.Enroll:output_type -> anyhsm.v1.EnrollResponse
+	53, // 88: anyhsm.v1.ProviderService.ListProviders:output_type -> anyhsm.v1.ListProvidersResponse
+	55, // 89: anyhsm.v1.ProviderService.CheckProvider:output_type -> anyhsm.v1.CheckProviderResponse
+	58, // 90: anyhsm.v1.ProviderService.ListProviderKeys:output_type -> anyhsm.v1.ListProviderKeysResponse
+	61, // 91: anyhsm.v1.AuditService.ListEvents:output_type -> anyhsm.v1.ListEventsResponse
+	64, // 92: anyhsm.v1.AuditService.VerifyChain:output_type -> anyhsm.v1.VerifyChainResponse
+	67, // [67:93] is the sub-list for method output_type
+	41, // [41:67] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_anyhsm_v1_admin_proto_init() }
@@ -4441,7 +4548,7 @@ func file_anyhsm_v1_admin_proto_init() {
 	}
 	file_anyhsm_v1_token_proto_init()
 	file_anyhsm_v1_types_proto_init()
-	file_anyhsm_v1_admin_proto_msgTypes[17].OneofWrappers = []any{
+	file_anyhsm_v1_admin_proto_msgTypes[18].OneofWrappers = []any{
 		(*ImportKeyRequest_Pkcs8)(nil),
 		(*ImportKeyRequest_Secret)(nil),
 	}
@@ -4451,7 +4558,7 @@ func file_anyhsm_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_anyhsm_v1_admin_proto_rawDesc), len(file_anyhsm_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   64,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   7,
 		},

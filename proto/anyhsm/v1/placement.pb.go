@@ -388,7 +388,9 @@ type RetireKeyRequest struct {
 	Selector  *KeySelector           `protobuf:"bytes,2,opt,name=selector,proto3" json:"selector,omitempty"`
 	Provider  string                 `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
 	// Destroy the key there.
-	Destroy       bool `protobuf:"varint,4,opt,name=destroy,proto3" json:"destroy,omitempty"`
+	Destroy bool `protobuf:"varint,4,opt,name=destroy,proto3" json:"destroy,omitempty"`
+	// With destroy: if the provider cannot destroy the key now, forget it there.
+	LeaveBehind   bool `protobuf:"varint,5,opt,name=leave_behind,json=leaveBehind,proto3" json:"leave_behind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,11 +453,19 @@ func (x *RetireKeyRequest) GetDestroy() bool {
 	return false
 }
 
+func (x *RetireKeyRequest) GetLeaveBehind() bool {
+	if x != nil {
+		return x.LeaveBehind
+	}
+	return false
+}
+
 type RetireKeyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           *KeySummary            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Places        []*KeyPlace            `protobuf:"bytes,2,rep,name=places,proto3" json:"places,omitempty"`
 	Destroyed     bool                   `protobuf:"varint,3,opt,name=destroyed,proto3" json:"destroyed,omitempty"`
+	Left          []*LeftKey             `protobuf:"bytes,4,rep,name=left,proto3" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -509,6 +519,13 @@ func (x *RetireKeyResponse) GetDestroyed() bool {
 		return x.Destroyed
 	}
 	return false
+}
+
+func (x *RetireKeyResponse) GetLeft() []*LeftKey {
+	if x != nil {
+		return x.Left
+	}
+	return nil
 }
 
 type RotateKeyRequest struct {
@@ -686,17 +703,19 @@ const file_anyhsm_v1_placement_proto_rawDesc = "" +
 	"\x06places\x18\x02 \x03(\v2\x13.anyhsm.v1.KeyPlaceR\x06places\x12\x14\n" +
 	"\x05known\x18\x03 \x01(\bR\x05known\x12\x14\n" +
 	"\x05proof\x18\x04 \x01(\tR\x05proof\x12\x1c\n" +
-	"\tdestroyed\x18\x05 \x03(\tR\tdestroyed\"\x9b\x01\n" +
+	"\tdestroyed\x18\x05 \x03(\tR\tdestroyed\"\xbe\x01\n" +
 	"\x10RetireKeyRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x122\n" +
 	"\bselector\x18\x02 \x01(\v2\x16.anyhsm.v1.KeySelectorR\bselector\x12\x1a\n" +
 	"\bprovider\x18\x03 \x01(\tR\bprovider\x12\x18\n" +
-	"\adestroy\x18\x04 \x01(\bR\adestroy\"\x87\x01\n" +
+	"\adestroy\x18\x04 \x01(\bR\adestroy\x12!\n" +
+	"\fleave_behind\x18\x05 \x01(\bR\vleaveBehind\"\xaf\x01\n" +
 	"\x11RetireKeyResponse\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.anyhsm.v1.KeySummaryR\x03key\x12+\n" +
 	"\x06places\x18\x02 \x03(\v2\x13.anyhsm.v1.KeyPlaceR\x06places\x12\x1c\n" +
-	"\tdestroyed\x18\x03 \x01(\bR\tdestroyed\"\xab\x01\n" +
+	"\tdestroyed\x18\x03 \x01(\bR\tdestroyed\x12&\n" +
+	"\x04left\x18\x04 \x03(\v2\x12.anyhsm.v1.LeftKeyR\x04left\"\xab\x01\n" +
 	"\x10RotateKeyRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x122\n" +
@@ -741,6 +760,7 @@ var file_anyhsm_v1_placement_proto_goTypes = []any{
 	(*RotateKeyResponse)(nil), // 8: anyhsm.v1.RotateKeyResponse
 	(*KeySelector)(nil),       // 9: anyhsm.v1.KeySelector
 	(*KeySummary)(nil),        // 10: anyhsm.v1.KeySummary
+	(*LeftKey)(nil),           // 11: anyhsm.v1.LeftKey
 }
 var file_anyhsm_v1_placement_proto_depIdxs = []int32{
 	9,  // 0: anyhsm.v1.CopyKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
@@ -752,23 +772,24 @@ var file_anyhsm_v1_placement_proto_depIdxs = []int32{
 	9,  // 6: anyhsm.v1.RetireKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
 	10, // 7: anyhsm.v1.RetireKeyResponse.key:type_name -> anyhsm.v1.KeySummary
 	0,  // 8: anyhsm.v1.RetireKeyResponse.places:type_name -> anyhsm.v1.KeyPlace
-	9,  // 9: anyhsm.v1.RotateKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
-	10, // 10: anyhsm.v1.RotateKeyResponse.key:type_name -> anyhsm.v1.KeySummary
-	10, // 11: anyhsm.v1.RotateKeyResponse.older:type_name -> anyhsm.v1.KeySummary
-	10, // 12: anyhsm.v1.RotateKeyResponse.certificates:type_name -> anyhsm.v1.KeySummary
-	1,  // 13: anyhsm.v1.PlacementService.CopyKey:input_type -> anyhsm.v1.CopyKeyRequest
-	3,  // 14: anyhsm.v1.PlacementService.MoveKey:input_type -> anyhsm.v1.MoveKeyRequest
-	5,  // 15: anyhsm.v1.PlacementService.RetireKey:input_type -> anyhsm.v1.RetireKeyRequest
-	7,  // 16: anyhsm.v1.PlacementService.RotateKey:input_type -> anyhsm.v1.RotateKeyRequest
-	2,  // 17: anyhsm.v1.PlacementService.CopyKey:output_type -> anyhsm.v1.CopyKeyResponse
-	4,  // 18: anyhsm.v1.PlacementService.MoveKey:output_type -> anyhsm.v1.MoveKeyResponse
-	6,  // 19: anyhsm.v1.PlacementService.RetireKey:output_type -> anyhsm.v1.RetireKeyResponse
-	8,  // 20: anyhsm.v1.PlacementService.RotateKey:output_type -> anyhsm.v1.RotateKeyResponse
-	17, // [17:21] is the sub-list for method output_type
-	13, // [13:17] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	11, // 9: anyhsm.v1.RetireKeyResponse.left:type_name -> anyhsm.v1.LeftKey
+	9,  // 10: anyhsm.v1.RotateKeyRequest.selector:type_name -> anyhsm.v1.KeySelector
+	10, // 11: anyhsm.v1.RotateKeyResponse.key:type_name -> anyhsm.v1.KeySummary
+	10, // 12: anyhsm.v1.RotateKeyResponse.older:type_name -> anyhsm.v1.KeySummary
+	10, // 13: anyhsm.v1.RotateKeyResponse.certificates:type_name -> anyhsm.v1.KeySummary
+	1,  // 14: anyhsm.v1.PlacementService.CopyKey:input_type -> anyhsm.v1.CopyKeyRequest
+	3,  // 15: anyhsm.v1.PlacementService.MoveKey:input_type -> anyhsm.v1.MoveKeyRequest
+	5,  // 16: anyhsm.v1.PlacementService.RetireKey:input_type -> anyhsm.v1.RetireKeyRequest
+	7,  // 17: anyhsm.v1.PlacementService.RotateKey:input_type -> anyhsm.v1.RotateKeyRequest
+	2,  // 18: anyhsm.v1.PlacementService.CopyKey:output_type -> anyhsm.v1.CopyKeyResponse
+	4,  // 19: anyhsm.v1.PlacementService.MoveKey:output_type -> anyhsm.v1.MoveKeyResponse
+	6,  // 20: anyhsm.v1.PlacementService.RetireKey:output_type -> anyhsm.v1.RetireKeyResponse
+	8,  // 21: anyhsm.v1.PlacementService.RotateKey:output_type -> anyhsm.v1.RotateKeyResponse
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_anyhsm_v1_placement_proto_init() }

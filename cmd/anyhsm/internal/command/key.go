@@ -177,17 +177,20 @@ func (c *cli) keyLabel() *cobra.Command {
 
 func (c *cli) keyDelete() *cobra.Command {
 	var token string
-	var yes bool
+	var leave, yes bool
 	command := &cobra.Command{
 		Use:   "delete KEY",
 		Short: "Destroy a key",
-		Long: "Destroy a key and its public half, in the provider as well. This cannot be undone; without --yes the terminal asks.\n" +
+		Long: "Destroy a key and its public half, in all providers where it is. This cannot be undone; without --yes the terminal asks.\n" +
+			"If one of several providers is away, nothing is destroyed, unless --leave-behind says that the key may stay there.\n" +
 			selectors + ".",
 		Example: `  anyhsm key delete tls-2025 --token web
-  anyhsm key delete id:01ab --token web --yes`,
+  anyhsm key delete id:01ab --token web --yes
+  anyhsm key delete tls-2025 --token web --leave-behind`,
 		Args: arguments(1, 1, "KEY"),
 	}
 	tokenFlag(command, &token)
+	leaveFlag(command, &leave)
 	command.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	command.RunE = func(command *cobra.Command, args []string) error {
 		token, err := chosenToken(command, token)
@@ -197,16 +200,26 @@ func (c *cli) keyDelete() *cobra.Command {
 		if err := c.confirm(command, yes, "Destroy key "+clean(args[0])+" of token "+clean(token)+" for ever?"); err != nil {
 			return err
 		}
-		request := &anyhsmv1.DeleteKeyRequest{RequestId: newRequestID(), Selector: &anyhsmv1.KeySelector{Token: token, Key: args[0]}}
+		request := &anyhsmv1.DeleteKeyRequest{
+			RequestId: newRequestID(), Selector: &anyhsmv1.KeySelector{Token: token, Key: args[0]}, LeaveBehind: leave,
+		}
 		return c.work(command.Context(), shortWork, func(ctx context.Context, daemon *connection.Connection) error {
 			response, err := anyhsmv1.NewKeyAdminServiceClient(daemon).DeleteKey(ctx, request)
 			if err != nil {
 				return err
 			}
-			views := viewKeys(token, response.GetObjects())
-			return c.show(views, func(w io.Writer) {
+			views, left := viewKeys(token, response.GetObjects()), viewLeft(response.GetLeft())
+			var shown any = views
+			if leave {
+				shown = struct {
+					Keys []keyView  `json:"keys"`
+					Left []leftView `json:"left_behind"`
+				}{views, left}
+			}
+			return c.show(shown, func(w io.Writer) {
 				fmt.Fprintf(w, "Destroyed %s of token %s.\n", count(uint64(len(views)), "object"), clean(token))
 				keyTable(w, views, false)
+				leftTable(w, left)
 			})
 		})
 	}

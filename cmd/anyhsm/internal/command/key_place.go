@@ -15,11 +15,12 @@ import (
 
 // placedView is where a key is after a change.
 type placedView struct {
-	Key       keyView     `json:"key"`
+	Key       keyView        `json:"key"`
 	Places    []locationView `json:"places"`
-	Known     bool        `json:"known"`
-	Proof     string      `json:"proof,omitempty"`
-	Destroyed []string    `json:"destroyed"`
+	Known     bool           `json:"known"`
+	Proof     string         `json:"proof,omitempty"`
+	Destroyed []string       `json:"destroyed"`
+	Left      []leftView     `json:"left_behind,omitempty"`
 }
 
 type locationView struct {
@@ -103,7 +104,7 @@ is recorded. A key that was made to stay in its HSM or service is refused.
 			if err != nil {
 				return err
 			}
-			view := placedView{viewKey(token, response.GetKey()), viewLocations(response.GetPlaces()), response.GetKnown(), response.GetProof(), []string{}}
+			view := placedView{viewKey(token, response.GetKey()), viewLocations(response.GetPlaces()), response.GetKnown(), response.GetProof(), []string{}, nil}
 			return c.show(view, func(w io.Writer) {
 				if view.Known {
 					fmt.Fprintf(w, "Provider %s has key %s already.\n", clean(to), clean(view.Key.Label))
@@ -161,7 +162,7 @@ destroy it. --keep-old goes on using it after the new one; --destroy-old destroy
 				return err
 			}
 			view := placedView{
-				viewKey(token, response.GetKey()), viewLocations(response.GetPlaces()), response.GetKnown(), response.GetProof(), list(response.GetDestroyed()),
+				viewKey(token, response.GetKey()), viewLocations(response.GetPlaces()), response.GetKnown(), response.GetProof(), list(response.GetDestroyed()), nil,
 			}
 			return c.show(view, func(w io.Writer) {
 				fmt.Fprintf(w, "Moved key %s to %s.\n", clean(view.Key.Label), clean(to))
@@ -179,12 +180,13 @@ destroy it. --keep-old goes on using it after the new one; --destroy-old destroy
 
 func (c *cli) keyRetire() *cobra.Command {
 	var token, from string
-	var destroy, yes bool
+	var destroy, leave, yes bool
 	command := &cobra.Command{
 		Use:   "retire KEY",
 		Short: "Stop using a key in one of its providers",
 		Long: `Stop using a key in a provider, where another one has it. The key stays there, and anyhsm key copy takes it into use
-again; --destroy destroys it there, also one that was retired before.
+again; --destroy destroys it there, also one that was retired before. If the provider is away for ever, --leave-behind
+forgets the key there.
 ` + selectors + ".",
 		Example: `  anyhsm key retire tls --from software --token web
   anyhsm key retire tls --from software --destroy --token web --yes`,
@@ -194,6 +196,7 @@ again; --destroy destroys it there, also one that was retired before.
 	command.Flags().StringVar(&from, "from", "", "`PROVIDER` that is not to be used any more (required)")
 	_ = command.MarkFlagRequired("from")
 	command.Flags().BoolVar(&destroy, "destroy", false, "destroy the key there; this cannot be undone")
+	command.Flags().BoolVar(&leave, "leave-behind", false, "with --destroy, forget the key if the provider cannot destroy it now")
 	command.Flags().BoolVar(&yes, "yes", false, "do not ask before destroying")
 	command.RunE = func(command *cobra.Command, args []string) error {
 		token, err := chosenToken(command, token)
@@ -206,20 +209,23 @@ again; --destroy destroys it there, also one that was retired before.
 			}
 		}
 		request := &anyhsmv1.RetireKeyRequest{
-			RequestId: newRequestID(), Selector: &anyhsmv1.KeySelector{Token: token, Key: args[0]}, Provider: from, Destroy: destroy,
+			RequestId: newRequestID(), Selector: &anyhsmv1.KeySelector{Token: token, Key: args[0]}, Provider: from, Destroy: destroy, LeaveBehind: leave,
 		}
 		return c.work(command.Context(), shortWork, func(ctx context.Context, daemon *connection.Connection) error {
 			response, err := anyhsmv1.NewPlacementServiceClient(daemon).RetireKey(ctx, request)
 			if err != nil {
 				return err
 			}
-			view := placedView{Key: viewKey(token, response.GetKey()), Places: viewLocations(response.GetPlaces()), Destroyed: []string{}}
+			view := placedView{
+				Key: viewKey(token, response.GetKey()), Places: viewLocations(response.GetPlaces()), Destroyed: []string{}, Left: viewLeft(response.GetLeft()),
+			}
 			did := "Retired"
 			if response.GetDestroyed() {
 				view.Destroyed, did = []string{from}, "Destroyed"
 			}
 			return c.show(view, func(w io.Writer) {
 				fmt.Fprintf(w, "%s key %s in %s.\n", did, clean(view.Key.Label), clean(from))
+				leftTable(w, view.Left)
 				locationTable(w, view.Places)
 				view.destroyHints(w, args[0], token)
 			})

@@ -144,14 +144,16 @@ func (c *cli) showToken(v tokenView) error {
 }
 
 func (c *cli) tokenDelete() *cobra.Command {
-	var force, yes bool
+	var force, leave, yes bool
 	command := &cobra.Command{
 		Use:   "delete TOKEN",
 		Short: "Delete a token",
 		Long: `Delete a token. One that has keys or certificates in it is deleted only with --force, together with them: keys of
-the provider software are gone for ever. Without --yes the terminal asks.`,
+the provider software are gone for ever. Without --yes the terminal asks. While one of the providers is away nothing is deleted, unless
+--leave-behind says that keys may stay there.`,
 		Example: `  anyhsm token delete old --yes
-  anyhsm token delete old --force`,
+  anyhsm token delete old --force
+  anyhsm token delete old --force --leave-behind`,
 		Args: arguments(1, 1, "TOKEN"),
 		RunE: func(command *cobra.Command, args []string) error {
 			question := "Delete token " + clean(args[0])
@@ -161,23 +163,26 @@ the provider software are gone for ever. Without --yes the terminal asks.`,
 			if err := c.confirm(command, yes, question+"?"); err != nil {
 				return err
 			}
-			request := &anyhsmv1.DeleteTokenRequest{RequestId: newRequestID(), Token: args[0], Force: force}
+			request := &anyhsmv1.DeleteTokenRequest{RequestId: newRequestID(), Token: args[0], Force: force, LeaveBehind: leave}
 			return c.work(command.Context(), longWork, func(ctx context.Context, daemon *connection.Connection) error {
 				response, err := anyhsmv1.NewTokenAdminServiceClient(daemon).DeleteToken(ctx, request)
 				if err != nil {
 					return err
 				}
 				view := struct {
-					Token   string `json:"token"`
-					Objects uint64 `json:"objects_destroyed"`
-				}{args[0], response.GetObjectsDestroyed()}
+					Token   string     `json:"token"`
+					Objects uint64     `json:"objects_destroyed"`
+					Left    []leftView `json:"left_behind,omitempty"`
+				}{args[0], response.GetObjectsDestroyed(), viewLeft(response.GetLeft())}
 				return c.show(view, func(w io.Writer) {
 					fmt.Fprintf(w, "Deleted token %s and %s in it.\n", clean(view.Token), count(view.Objects, "object"))
+					leftTable(w, view.Left)
 				})
 			})
 		},
 	}
 	command.Flags().BoolVar(&force, "force", false, "delete the keys and certificates in it as well")
+	leaveFlag(command, &leave)
 	command.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return command
 }

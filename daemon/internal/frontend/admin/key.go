@@ -113,11 +113,19 @@ func (s keyServer) DeleteKey(ctx context.Context, request *anyhsmv1.DeleteKeyReq
 	if err != nil {
 		return nil, err
 	}
-	keys, err := s.keys.DeleteKey(ctx, c, request.GetSelector().GetKey())
+	deleted, err := s.keys.DeleteKey(ctx, c, request.GetSelector().GetKey(), request.GetLeaveBehind())
 	if err != nil {
 		return nil, err
 	}
-	return &anyhsmv1.DeleteKeyResponse{Objects: keySummaries(keys)}, nil
+	return &anyhsmv1.DeleteKeyResponse{Objects: keySummaries(deleted.Keys), Left: leftKeys(deleted.Left)}, nil
+}
+
+func leftKeys(left []keyservice.Left) []*anyhsmv1.LeftKey {
+	messages := make([]*anyhsmv1.LeftKey, len(left))
+	for i, l := range left {
+		messages[i] = &anyhsmv1.LeftKey{Provider: l.Provider, Name: text(l.Name), Reason: text(l.Reason)}
+	}
+	return messages
 }
 
 // ImportCertificate stores an X.509 certificate.

@@ -48,11 +48,13 @@ func (s placementServer) RetireKey(ctx context.Context, request *anyhsmv1.Retire
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.keys.RetireKey(ctx, c, request.GetSelector().GetKey(), request.GetProvider(), request.GetDestroy())
+	done, err := s.keys.RetireKey(ctx, c, request.GetSelector().GetKey(), request.GetProvider(), request.GetDestroy(), request.GetLeaveBehind())
 	if err != nil {
 		return nil, err
 	}
-	return &anyhsmv1.RetireKeyResponse{Key: keySummary(done.Key), Places: keyPlaces(done.Places), Destroyed: len(done.Destroyed) > 0}, nil
+	return &anyhsmv1.RetireKeyResponse{
+		Key: keySummary(done.Key), Places: keyPlaces(done.Places), Destroyed: len(done.Destroyed) > 0, Left: leftKeys(done.Left),
+	}, nil
 }
 
 // RotateKey makes a new version of a key, or finishes with the older ones.

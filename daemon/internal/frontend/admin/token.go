@@ -66,11 +66,11 @@ func (s tokenServer) DeleteToken(ctx context.Context, request *anyhsmv1.DeleteTo
 	if err != nil {
 		return nil, err
 	}
-	destroyed, err := s.keys.DeleteToken(ctx, c, request.GetForce())
+	deleted, err := s.keys.DeleteToken(ctx, c, request.GetForce(), request.GetLeaveBehind())
 	if err != nil {
 		return nil, err
 	}
-	return &anyhsmv1.DeleteTokenResponse{ObjectsDestroyed: destroyed}, nil
+	return &anyhsmv1.DeleteTokenResponse{ObjectsDestroyed: deleted.Objects, Left: leftKeys(deleted.Left)}, nil
 }
 
 // UnlockToken sets the tries of a PIN back.
