@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
+	"github.com/anyhsm/anyhsm/softhsm-tests/postgrestest"
 	"github.com/anyhsm/anyhsm/softhsm-tests/target"
 )
 
@@ -26,7 +28,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv("ANYHSM_LOAD") != "" {
 		os.Exit(load())
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	postgrestest.Stop()
+	os.Exit(code)
 }
 
 func TestKill(t *testing.T) {
@@ -51,35 +55,46 @@ func TestKill(t *testing.T) {
 			}
 		}
 		close(made)
-		count := map[string]int{}
-		list := target.Run(t, "pkcs11-tool", "--module", target.Module, "--token-label", target.Token, "--login", "--pin", target.PIN, "--list-objects")
-		for _, object := range strings.Split(list, "Key Object;")[1:] {
-			for _, line := range strings.Split(object, "\n") {
-				if label, found := strings.CutPrefix(strings.TrimSpace(line), "label:"); found {
-					count[strings.TrimSpace(label)]++
-				}
-			}
-		}
-		acknowledged := 0
-		for label := range made {
-			acknowledged++
-			if count[label] != 2 {
-				t.Errorf("%s has %d objects, want a public and a private key", label, count[label])
-			}
-		}
-		for label, n := range count {
-			if n != 2 {
-				t.Errorf("%s has %d objects", label, n)
-			}
-		}
-		t.Logf("%d kills, %d keys acknowledged, %d there", kills, acknowledged, len(count))
+		acknowledged := wantAll(t, target, made)
+		t.Logf("%d kills, %d keys acknowledged", kills, acknowledged)
 		if acknowledged < kills {
 			t.Errorf("only %d keys were made: no load", acknowledged)
 		}
-		if out := target.Daemon.CLI(t, "audit", "verify"); !strings.Contains(strings.ToLower(out), "intact: ") {
-			t.Errorf("audit verify: %s", out)
-		}
+		wantIntact(t, target.Daemon)
 	})
+}
+
+// wantAll wants each key that was acknowledged to be there once, and no other, and returns how many they are.
+func wantAll(t *testing.T, target target.Target, made <-chan string) (acknowledged int) {
+	t.Helper()
+	count := map[string]int{}
+	list := target.Run(t, "pkcs11-tool", "--module", target.Module, "--token-label", target.Token, "--login", "--pin", target.PIN, "--list-objects")
+	for _, object := range strings.Split(list, "Key Object;")[1:] {
+		for _, line := range strings.Split(object, "\n") {
+			if label, found := strings.CutPrefix(strings.TrimSpace(line), "label:"); found {
+				count[strings.TrimSpace(label)]++
+			}
+		}
+	}
+	for label := range made {
+		acknowledged++
+		if count[label] != 2 {
+			t.Errorf("%s has %d objects, want a public and a private key", label, count[label])
+		}
+	}
+	for label, n := range count {
+		if n != 2 {
+			t.Errorf("%s has %d objects", label, n)
+		}
+	}
+	return acknowledged
+}
+
+func wantIntact(t *testing.T, d *daemontest.Daemon) {
+	t.Helper()
+	if out := d.CLI(t, "audit", "verify"); !strings.Contains(strings.ToLower(out), "intact: ") {
+		t.Errorf("audit verify: %s", out)
+	}
 }
 
 // run starts one application and passes on which keys it was told it has.

@@ -12,8 +12,8 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// load is the application: it makes keys and signs with them until the file STOP is there, and ends with 1 at the first
-// error that it sees.
+// load is the application: it makes keys and signs with them, and with LOGINS logs out and in, until the file STOP is
+// there. It ends with 1 at the first error that it sees.
 func load() int {
 	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -69,6 +69,15 @@ func use(module *pkcs11.Ctx, slot uint) error {
 			if err := sign(module, session, public, private, n); err != nil {
 				return fmt.Errorf("sign with %s: %w", label, err)
 			}
+		}
+		if os.Getenv("LOGINS") == "" {
+			continue
+		}
+		if err := module.Logout(session); err != nil {
+			return fmt.Errorf("log out after %s: %w", label, err)
+		}
+		if err := module.Login(session, pkcs11.CKU_USER, os.Getenv("PIN")); err != nil {
+			return fmt.Errorf("log in after %s: %w", label, err)
 		}
 	}
 }
