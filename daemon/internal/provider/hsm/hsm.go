@@ -31,7 +31,8 @@ type Provider struct {
 	refused    error         // why the login is not tried again
 	former     *link
 
-	claims claims
+	claims   claims
+	listings listings
 
 	closing sync.Once
 	closed  chan struct{}
@@ -79,6 +80,7 @@ func (p *Provider) Capabilities() provider.Capabilities { return p.capabilities 
 func (p *Provider) Close() error {
 	p.closing.Do(func() {
 		close(p.closed)
+		p.listings.clear()
 		ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 		defer cancel()
 		complete := true

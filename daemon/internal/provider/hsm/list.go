@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,34 +30,36 @@ type entry struct {
 	name   string
 }
 
-// List returns the keys and certificates of the token in the order of their names; a page is the last name before it.
+// List returns the keys and certificates of the token in the order of their names. The token is gone through once for a
+// listing (listing.go); a page names the listing and the last name before it.
 func (p *Provider) List(ctx context.Context, page string) ([]provider.Found, string, error) {
 	type answer struct {
 		found []provider.Found
 		next  string
 	}
+	id, last, _ := strings.Cut(page, " ")
 	a, err := do(ctx, p, "list the keys", func(_ context.Context, s *session) (answer, error) {
-		entries, err := s.entries()
-		if err != nil {
-			return answer{}, err
+		l := p.listings.get(id, s.link)
+		if l == nil {
+			var err error
+			if l, err = s.inventory(); err != nil {
+				return answer{}, err
+			}
+			l.id = rand.Text()
 		}
-		first, _ := slices.BinarySearchFunc(entries, page+"\x00", func(e entry, name string) int { return strings.Compare(e.name, name) })
-		if page == "" {
-			first = 0
-		}
-		entries = entries[first:]
-		halves, err := s.publicHalves()
-		if err != nil {
-			return answer{}, err
+		entries := l.entries
+		if page != "" {
+			first, _ := slices.BinarySearchFunc(entries, last+"\x00", func(e entry, name string) int { return strings.Compare(e.name, name) })
+			entries = entries[first:]
 		}
 		var a answer
 		if len(entries) > pageSize {
 			entries = entries[:pageSize]
-			a.next = entries[pageSize-1].name
+			a.next = l.id + " " + entries[pageSize-1].name
 		}
 		for _, e := range entries {
-			found, err := s.found(e, halves)
-			if is(err, cryptoki.CKR_OBJECT_HANDLE_INVALID) {
+			found, err := s.found(e, l)
+			if errors.Is(err, errChanged) || is(err, cryptoki.CKR_OBJECT_HANDLE_INVALID) {
 				// Destroyed while we looked.
 				continue
 			}
@@ -63,6 +67,11 @@ func (p *Provider) List(ctx context.Context, page string) ([]provider.Found, str
 				return answer{}, err
 			}
 			a.found = append(a.found, found)
+		}
+		if a.next == "" {
+			p.listings.drop(l)
+		} else {
+			p.listings.keep(l)
 		}
 		return a, nil
 	})
@@ -99,7 +108,7 @@ func (s *session) entries() ([]entry, error) {
 			if err != nil {
 				return nil, err
 			}
-			e := entry{handle: handle, class: class, label: string(bytes.TrimRight(has.Bytes(cryptoki.CKA_LABEL), "\x00"))}
+			e := entry{handle: handle, class: class, label: label(has)}
 			e.r.Class = class
 			e.r.KeyType, _ = has.KeyType()
 			e.r.ID = has.Bytes(cryptoki.CKA_ID)
@@ -114,6 +123,10 @@ func (s *session) entries() ([]entry, error) {
 	slices.SortStableFunc(all, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
 	distinguish(all)
 	return all, nil
+}
+
+func label(has cryptoki.Attributes) string {
+	return string(bytes.TrimRight(has.Bytes(cryptoki.CKA_LABEL), "\x00"))
 }
 
 var kinds = map[cryptoki.ObjectClass]string{
@@ -176,12 +189,18 @@ func (s *session) take(handle pkcs11.ObjectHandle, class cryptoki.ObjectClass) (
 	return append(cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, class), cryptoki.Bool(cryptoki.CKA_TOKEN, true)}, has...), err
 }
 
+// errChanged tells that behind a handle is not what was there when the listing began.
+var errChanged = errors.New("the object is another one now")
+
 // found reads a key or certificate.
-func (s *session) found(e entry, halves map[string][]half) (provider.Found, error) {
+func (s *session) found(e entry, l *listing) (provider.Found, error) {
 	found := provider.Found{Name: e.name}
 	first, err := s.take(e.handle, e.class)
 	if err != nil {
 		return found, err
+	}
+	if label(first) != e.label || !bytes.Equal(first.Bytes(cryptoki.CKA_ID), e.r.ID) {
+		return found, errChanged
 	}
 	first.Set(cryptoki.Bool(cryptoki.CKA_PRIVATE, e.class != cryptoki.CKO_CERTIFICATE))
 	if e.class != cryptoki.CKO_CERTIFICATE {
@@ -192,7 +211,7 @@ func (s *session) found(e entry, halves map[string][]half) (provider.Found, erro
 	case cryptoki.CKO_SECRET_KEY:
 		found.Ref = e.r.encode()
 	case cryptoki.CKO_PRIVATE_KEY:
-		public, err := s.publicHalf(e, halves)
+		public, err := s.publicHalf(e, l)
 		if err != nil {
 			return found, err
 		}
@@ -211,54 +230,21 @@ func (s *session) found(e entry, halves map[string][]half) (provider.Found, erro
 	return found, nil
 }
 
-// half is a public key of the token in a listing.
-type half struct {
-	handle pkcs11.ObjectHandle
-	label  string
-	public cryptoki.Attributes
-}
-
-// publicHalves reads the public keys of the token once for a page, by type and id.
-func (s *session) publicHalves() (map[string][]half, error) {
-	handles, err := s.find(cryptoki.Bool(cryptoki.CKA_TOKEN, true), cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY))
-	if err != nil {
-		return nil, err
-	}
-	halves := map[string][]half{}
-	for _, handle := range handles {
-		has, err := s.read(handle, append([]cryptoki.AttributeType{cryptoki.CKA_KEY_TYPE, cryptoki.CKA_ID, cryptoki.CKA_LABEL}, publicTypes...)...)
-		if is(err, cryptoki.CKR_OBJECT_HANDLE_INVALID) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		keyType, _ := has.KeyType()
-		if public, ok := normalize(keyType, has); ok {
-			name := halfName(keyType, has.Bytes(cryptoki.CKA_ID))
-			halves[name] = append(halves[name], half{handle, string(has.Bytes(cryptoki.CKA_LABEL)), public})
-		}
-	}
-	return halves, nil
-}
-
-func halfName(keyType cryptoki.KeyType, id []byte) string { return fmt.Sprintf("%d/%x", keyType, id) }
-
 // publicHalf returns the public key object that belongs to a private key: the token's own, or one made from what the
 // private key or a certificate of the same id shows. Nil if there is no way to know it.
-func (s *session) publicHalf(e entry, halves map[string][]half) (cryptoki.Attributes, error) {
+func (s *session) publicHalf(e entry, l *listing) (cryptoki.Attributes, error) {
 	own, err := s.read(e.handle, publicTypes...)
 	if err != nil {
 		return nil, err
 	}
 	known, ok := normalize(e.r.KeyType, own)
-	candidates := halves[halfName(e.r.KeyType, e.r.ID)]
+	candidates := l.halves[halfName(e.r.KeyType, e.r.ID, e.label)]
 	if ok {
 		candidates = slices.DeleteFunc(slices.Clone(candidates), func(h half) bool {
 			return !bytes.Equal(fingerprint(h.public), fingerprint(known))
 		})
 	}
-	if len(e.r.ID) == 0 || len(candidates) > 1 {
+	if len(candidates) > 1 {
 		candidates = slices.DeleteFunc(slices.Clone(candidates), func(h half) bool { return h.label != e.label })
 	}
 	var object cryptoki.Attributes
@@ -269,7 +255,7 @@ func (s *session) publicHalf(e entry, halves map[string][]half) (cryptoki.Attrib
 			return nil, err
 		}
 	case !ok:
-		if known, err = s.certified(e); err != nil || known == nil {
+		if known, err = s.certified(e, l); err != nil || known == nil {
 			return nil, err
 		}
 		fallthrough
@@ -285,16 +271,15 @@ func (s *session) publicHalf(e entry, halves map[string][]half) (cryptoki.Attrib
 }
 
 // certified returns the public key of the certificate that has the key's id.
-func (s *session) certified(e entry) (cryptoki.Attributes, error) {
+func (s *session) certified(e entry, l *listing) (cryptoki.Attributes, error) {
 	if len(e.r.ID) == 0 {
 		return nil, nil
 	}
-	handles, err := s.find(cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_CERTIFICATE), cryptoki.Bytes(cryptoki.CKA_ID, e.r.ID))
-	if err != nil {
-		return nil, err
-	}
-	for _, handle := range handles {
+	for _, handle := range l.certificates[string(e.r.ID)] {
 		has, err := s.read(handle, cryptoki.CKA_VALUE)
+		if is(err, cryptoki.CKR_OBJECT_HANDLE_INVALID) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

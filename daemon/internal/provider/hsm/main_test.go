@@ -18,7 +18,7 @@ const (
 // tokens are those that the tests use, each for itself. SoftHSM reads its configuration once in a process, and sees
 // only the tokens that are there when it is initialised.
 var tokens = []string{
-	"conformance", "weak", "adopt", "recover", "wrongpin", "sessions", "clash", "pages", "crypto11", "documentation", "clones", "guard",
+	"conformance", "weak", "adopt", "recover", "wrongpin", "sessions", "clash", "pages", "crypto11", "documentation", "clones", "guard", "list",
 }
 
 // tokenDirectory is where SoftHSM keeps its tokens.
