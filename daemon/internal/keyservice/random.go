@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"os"
+	"sync"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -48,6 +49,9 @@ func (s *Service) GenerateRandom(ctx context.Context, call Call, length int) ([]
 	return random, a.reply, nil
 }
 
+// kernelPool is the kernel's pool of random numbers, opened once.
+var kernelPool = sync.OnceValues(func() (*os.File, error) { return os.OpenFile("/dev/urandom", os.O_WRONLY, 0) })
+
 // SeedRandom mixes a seed in (C_SeedRandom): into the kernel's pool, which mixes without counting it as entropy, so a
 // bad seed does no harm.
 func (s *Service) SeedRandom(ctx context.Context, call Call, seed []byte) (Reply, error) {
@@ -58,7 +62,11 @@ func (s *Service) SeedRandom(ctx context.Context, call Call, seed []byte) (Reply
 	if len(seed) > maxSeed {
 		return Reply{}, fault.New(fault.ArgumentsBad, "a seed of %d bytes is longer than %d; send less", len(seed), maxSeed)
 	}
-	if err := os.WriteFile("/dev/urandom", seed, 0); err != nil {
+	pool, err := kernelPool()
+	if err == nil {
+		_, err = pool.Write(seed)
+	}
+	if err != nil {
 		s.log.Warn("the seed could not be mixed in", "error", err)
 		return Reply{}, fault.New(fault.RandomSeedNotSupported, "this system takes no seed; its own random numbers need none")
 	}
