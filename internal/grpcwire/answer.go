@@ -30,11 +30,9 @@ func (st *stream) answer(message []byte, result *status.Status) error {
 	}
 	// An answer that is nothing but an end has one header.
 	if !opened && (result == nil || len(message) > 0 || len(header) > 0) {
-		c.block.Reset()
-		field(c.encoder, ":status", "200")
-		field(c.encoder, "content-type", "application/grpc")
-		writeMetadata(c.encoder, header)
-		if err := writeHeaders(c.framer, st.id, c.block.Bytes(), false, c.frameSize()); err != nil {
+		c.beginBlock()
+		c.block = appendMetadata(append(c.block, answerHeader...), header)
+		if err := writeHeaders(c.framer, st.id, c.block, false, c.frameSize()); err != nil {
 			return err
 		}
 		opened = true
@@ -46,18 +44,24 @@ func (st *stream) answer(message []byte, result *status.Status) error {
 		if err := checkMetadata(trailer); err != nil {
 			trailer = nil
 		}
-		c.block.Reset()
+		c.beginBlock()
 		if !opened {
-			field(c.encoder, ":status", "200")
-			field(c.encoder, "content-type", "application/grpc")
+			c.block = append(c.block, answerHeader...)
 		}
-		writeStatus(c.encoder, result)
-		writeMetadata(c.encoder, trailer)
-		if err := writeHeaders(c.framer, st.id, c.block.Bytes(), true, c.frameSize()); err != nil {
+		c.block = appendMetadata(appendStatus(c.block, result), trailer)
+		if err := writeHeaders(c.framer, st.id, c.block, true, c.frameSize()); err != nil {
 			return err
 		}
 	}
 	return c.flush()
+}
+
+// beginBlock begins the fields of a header; writing is held.
+func (c *serverConn) beginBlock() {
+	c.block = c.block[:0]
+	if c.resized {
+		c.block, c.resized = append(c.block, tableGone), false
+	}
 }
 
 // send writes a message as far as the client's windows allow, and waits when they do not; writing is held, but not
@@ -117,7 +121,7 @@ func (c *serverConn) wait(st *stream) error {
 		defer c.mu.Unlock()
 		c.room.Broadcast()
 	}
-	stop := context.AfterFunc(st.context, wake)
+	stop := context.AfterFunc(&st.context, wake)
 	defer stop()
 	limit := time.Now().Add(writeLimit)
 	timer := time.AfterFunc(writeLimit, wake)
@@ -159,11 +163,9 @@ func (c *serverConn) frameSize() int {
 // refuse answers a call that does not run. The client need not send the rest of it.
 func (c *serverConn) refuse(id uint32, ended bool, why *status.Status) error {
 	return c.write(func() error {
-		c.block.Reset()
-		field(c.encoder, ":status", "200")
-		field(c.encoder, "content-type", "application/grpc")
-		writeStatus(c.encoder, why)
-		if err := writeHeaders(c.framer, id, c.block.Bytes(), true, c.frameSize()); err != nil {
+		c.beginBlock()
+		c.block = appendStatus(append(c.block, answerHeader...), why)
+		if err := writeHeaders(c.framer, id, c.block, true, c.frameSize()); err != nil {
 			return err
 		}
 		if ended {

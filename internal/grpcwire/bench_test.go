@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -49,7 +50,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 			request := &anyhsmv1.SignRequest{Data: make([]byte, 32)}
 			b.ReportAllocs()
 			for b.Loop() {
-				ctx, cancel := context.WithTimeout(context.Background(), 30e9)
+				ctx, cancel := WithDeadline(context.Background(), time.Now().Add(30*time.Second))
 				if _, err := crypto.Sign(ctx, request); err != nil {
 					b.Fatal(err)
 				}

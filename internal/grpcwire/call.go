@@ -8,8 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http2"
-	"google.golang.org/grpc"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -20,8 +19,7 @@ type stream struct {
 	conn    *serverConn
 	id      uint32
 	method  *method
-	context context.Context
-	cancel  context.CancelFunc
+	context callContext
 	began   time.Time
 
 	// The reader's until the call runs, then the call's.
@@ -40,11 +38,20 @@ type stream struct {
 	read            bool
 }
 
-// newStream makes a call of a header, or says why there is none.
-func (c *serverConn) newStream(f *http2.MetaHeadersFrame, window int64) (*stream, *status.Status) {
-	md := make(metadata.MD, len(f.Fields))
-	var path, verb, content, timeout string
-	for _, field := range f.Fields {
+// opening is what a call's header says, but for its timeout.
+type opening struct {
+	// block is the encoded header of which that is known.
+	block  []byte
+	method *method
+	// context is the connection's with the call's metadata.
+	context context.Context
+}
+
+// readHeader reads a header, or says why it makes no call.
+func (c *serverConn) readHeader(fields []hpack.HeaderField) (o opening, timeout string, refused *status.Status) {
+	md := make(metadata.MD, len(fields))
+	var path, verb, content string
+	for _, field := range fields {
 		switch field.Name {
 		case ":method":
 			verb = field.Value
@@ -54,42 +61,45 @@ func (c *serverConn) newStream(f *http2.MetaHeadersFrame, window int64) (*stream
 		case "content-type":
 			content = field.Value
 			md["content-type"] = []string{content}
-		case "grpc-timeout":
+		case timeoutField:
 			timeout = field.Value
 		case "grpc-encoding":
 			if field.Value != "identity" {
-				return nil, status.Newf(codes.Unimplemented, "the encoding %.32q is not known here; send messages as they are", field.Value)
+				return o, "", status.Newf(codes.Unimplemented, "the encoding %.32q is not known here; send messages as they are", field.Value)
 			}
 		default:
 			if strings.HasPrefix(field.Name, "grpc-") {
 				continue
 			}
 			if err := readMetadata(md, field); err != nil {
-				return nil, status.New(codes.Internal, err.Error())
+				return o, "", status.New(codes.Internal, err.Error())
 			}
 		}
 	}
 	if verb != "POST" {
-		return nil, status.Newf(codes.Internal, "a call is a POST and no %.16q", verb)
+		return o, "", status.Newf(codes.Internal, "a call is a POST and no %.16q", verb)
 	}
-	if content != "application/grpc" && content != "application/grpc+proto" && !strings.HasPrefix(content, "application/grpc;") {
-		return nil, status.Newf(codes.Internal, "the content type %.64q is not application/grpc", content)
+	if content != contentType && content != "application/grpc+proto" && !strings.HasPrefix(content, "application/grpc;") {
+		return o, "", status.Newf(codes.Internal, "the content type %.64q is not application/grpc", content)
 	}
 	method := c.server.methods[path]
 	if method == nil {
-		return nil, c.server.unknown(path)
+		return o, "", c.server.unknown(path)
 	}
-	st := &stream{conn: c, id: f.StreamID, method: method, window: window, began: time.Now()}
-	ctx := grpc.NewContextWithServerTransportStream(metadata.NewIncomingContext(c.context, md), st)
-	if timeout == "" {
-		st.context, st.cancel = context.WithCancel(ctx)
-		return st, nil
+	return opening{method: method, context: metadata.NewIncomingContext(c.context, md)}, timeout, nil
+}
+
+// newStream makes a call, or says why there is none.
+func (c *serverConn) newStream(id uint32, o opening, timeout string, window int64) (*stream, *status.Status) {
+	st := &stream{conn: c, id: id, method: o.method, window: window, began: time.Now()}
+	st.context.parent, st.context.stream = o.context, st
+	if timeout != "" {
+		limit, err := parseTimeout(timeout)
+		if err != nil {
+			return nil, status.New(codes.Internal, err.Error())
+		}
+		st.context.until = st.began.Add(limit)
 	}
-	limit, err := parseTimeout(timeout)
-	if err != nil {
-		return nil, status.New(codes.Internal, err.Error())
-	}
-	st.context, st.cancel = context.WithTimeout(ctx, limit)
 	return st, nil
 }
 
@@ -107,7 +117,7 @@ func (st *stream) serve() {
 	var reply any
 	var err error
 	if st.method.unary != nil {
-		reply, err = st.method.unary(st.method.service, st.context, st.decode, st.conn.server.unary)
+		reply, err = st.method.unary(st.method.service, &st.context, st.decode, st.conn.server.unary)
 	} else {
 		err = st.conn.server.runStream(st.method, serverStream{st})
 	}
@@ -123,7 +133,7 @@ func (st *stream) serve() {
 	}
 	if result == nil {
 		// That is how grpc-go says that all went well.
-		result = status.New(codes.OK, "")
+		result = okStatus
 	}
 	if result.Code() != codes.OK {
 		message = nil
@@ -186,7 +196,7 @@ type serverStream struct{ *stream }
 func (s serverStream) SetTrailer(md metadata.MD) { s.setTrailer(md) }
 
 // Context implements grpc.ServerStream.
-func (s serverStream) Context() context.Context { return s.context }
+func (s serverStream) Context() context.Context { return &s.context }
 
 // SendMsg implements grpc.ServerStream.
 func (s serverStream) SendMsg(m any) error {

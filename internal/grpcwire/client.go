@@ -22,6 +22,10 @@ type ClientOptions struct {
 	Credentials credentials.TransportCredentials
 	// Authority names the server, UserAgent the client.
 	Authority, UserAgent string
+	// Metadata goes with each call.
+	Metadata metadata.MD
+	// MaxReceive and MaxSend are the longest messages, unless a call has other limits; 4 MiB and no limit if 0.
+	MaxReceive, MaxSend int
 	// ConnectTimeout bounds dial and handshake; 3 seconds if 0.
 	ConnectTimeout time.Duration
 	// Opened and Closing are told of the descriptors of sockets, after they were opened and before they are closed.
@@ -33,6 +37,7 @@ type ClientOptions struct {
 // Client makes calls. Each has a connection to itself while it lasts, on which its own thread writes and reads.
 type Client struct {
 	options ClientOptions
+	headers requestHeaders
 	pool    pool
 }
 
@@ -55,7 +60,14 @@ func NewClient(options ClientOptions) *Client {
 	if options.ConnectTimeout == 0 {
 		options.ConnectTimeout = defaultConnectTimeout
 	}
+	if options.MaxReceive == 0 {
+		options.MaxReceive = defaultMessage
+	}
+	if options.MaxSend == 0 {
+		options.MaxSend = maxWindow
+	}
 	c := &Client{options: options}
+	c.headers.common = commonFields(&c.options)
 	c.pool.limit = options.MaxConnections
 	return c
 }
@@ -81,7 +93,7 @@ var errUnseen = errors.New("the server has not looked at the call")
 
 // Invoke implements grpc.ClientConnInterface.
 func (c *Client) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
-	x := exchange{method: method, request: request, reply: reply, maxSend: maxWindow, maxReceive: defaultMessage}
+	x := exchange{method: method, request: request, reply: reply, maxSend: c.options.MaxSend, maxReceive: c.options.MaxReceive}
 	if err := x.apply(options); err != nil {
 		return err
 	}
@@ -184,5 +196,5 @@ func (c *Client) connect(ctx context.Context) (*clientConn, error) {
 			return nil, err
 		}
 	}
-	return newClientConn(conn, secured, &c.options), nil
+	return newClientConn(conn, secured, &c.options, &c.headers), nil
 }

@@ -263,7 +263,7 @@ func TestTimeouts(t *testing.T) {
 		-1: "0n", 0: "0n", 1: "1n", 99999999: "99999999n", 100000000: "100000u", 100000001: "100001u",
 		30 * time.Second: "30000000u", 1<<63 - 1: "2562048H",
 	} {
-		if got := formatTimeout(d); got != want {
+		if got := string(formatTimeout(nil, d)); got != want {
 			t.Errorf("%v is %s, expected %s", d, got, want)
 		}
 		if back, err := parseTimeout(want); err != nil || d > 0 && back < d {
@@ -286,7 +286,7 @@ func FuzzTimeout(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := parseTimeout(formatTimeout(d)); d < 0 || err != nil || again < d {
+		if again, err := parseTimeout(string(formatTimeout(nil, d))); d < 0 || err != nil || again < d {
 			t.Errorf("%q is %v and again %v, %v", s, d, again, err)
 		}
 	})

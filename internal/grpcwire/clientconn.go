@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -23,11 +24,14 @@ import (
 type clientConn struct {
 	socket, secured net.Conn
 	options         *ClientOptions
+	headers         *requestHeaders
 	in              *bufio.Reader
 	framer          *http2.Framer
 	// out holds what is to be written, block the header fields of one message.
-	out, block bytes.Buffer
-	encoder    *hpack.Encoder
+	out   bytes.Buffer
+	block []byte
+	// resized says that the server has changed the size of the table that this side does not use, which is to be answered.
+	resized bool
 
 	// next is the id of the next stream.
 	next uint32
@@ -43,13 +47,14 @@ type clientConn struct {
 	ended bool
 	since time.Time
 
-	// body and message are buffers that calls reuse.
+	// answer is what has come for the call, body and message are buffers that calls reuse.
+	answer        answer
 	body, message []byte
 }
 
-func newClientConn(socket, secured net.Conn, options *ClientOptions) *clientConn {
+func newClientConn(socket, secured net.Conn, options *ClientOptions, headers *requestHeaders) *clientConn {
 	c := &clientConn{
-		socket: socket, secured: secured, options: options, in: bufio.NewReaderSize(secured, 4<<10), next: 1,
+		socket: socket, secured: secured, options: options, headers: headers, in: bufio.NewReaderSize(secured, 4<<10), next: 1,
 		window: peerWindow, initialWindow: peerWindow, frame: ownFrame,
 	}
 	c.framer = http2.NewFramer(&c.out, c.in)
@@ -57,7 +62,6 @@ func newClientConn(socket, secured net.Conn, options *ClientOptions) *clientConn
 	c.framer.SetMaxReadFrameSize(ownFrame)
 	c.framer.MaxHeaderListSize = clientHeaders
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(headerTable, nil)
-	c.encoder = hpack.NewEncoder(&c.block)
 	// The preface waits in the buffer for the first request.
 	c.out.WriteString(http2.ClientPreface)
 	_ = c.framer.WriteSettings(
@@ -76,13 +80,15 @@ func (c *clientConn) close() { _ = c.socket.Close() }
 
 // call makes a call. After an error of the connection the connection has ended.
 func (c *clientConn) call(ctx context.Context, x *exchange) error {
-	stop := context.AfterFunc(ctx, c.abort)
-	a := answer{id: c.next, x: x}
+	c.answer = answer{id: c.next, x: x}
+	a := &c.answer
+	defer func() { c.answer = answer{} }()
+	stop := c.guard(ctx)
 	c.next += 2
 	if c.next > maxWindow-2 {
 		c.ended = true
 	}
-	err := c.exchange(ctx, &a)
+	err := c.exchange(ctx, a)
 	if !stop() || err != nil {
 		c.ended = true
 	}
@@ -100,12 +106,27 @@ func (c *clientConn) call(ctx context.Context, x *exchange) error {
 		return status.FromContextError(ctx.Err()).Err()
 	case errors.Is(err, errUnseen):
 		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return status.FromContextError(context.DeadlineExceeded).Err()
 	}
 	if s, ok := status.FromError(err); ok {
 		return s.Err()
 	}
 	return status.Errorf(codes.Unavailable, "the connection broke: %v", err)
 }
+
+// guard ends the call with its context. For one of ours the socket's deadline is enough, see WithDeadline.
+func (c *clientConn) guard(ctx context.Context) (stop func() bool) {
+	if _, ours := ctx.(*callContext); !ours {
+		_ = c.socket.SetDeadline(time.Time{})
+		return context.AfterFunc(ctx, c.abort)
+	}
+	until, _ := ctx.Deadline()
+	_ = c.socket.SetDeadline(until)
+	return unguarded
+}
+
+func unguarded() bool { return true }
 
 // answer is what has come back for a call.
 type answer struct {
@@ -148,24 +169,16 @@ func (c *clientConn) exchange(ctx context.Context, a *answer) error {
 // open encodes the request's header.
 func (c *clientConn) open(ctx context.Context, a *answer) error {
 	c.streamWindow = c.initialWindow
-	c.block.Reset()
-	e := c.encoder
-	field(e, ":method", "POST")
-	scheme := "http"
-	if c.options.Credentials != nil {
-		scheme = "https"
+	c.block = c.block[:0]
+	if c.resized {
+		c.block, c.resized = append(c.block, tableGone), false
 	}
-	field(e, ":scheme", scheme)
-	field(e, ":path", a.x.method)
-	field(e, ":authority", c.options.Authority)
-	field(e, "content-type", "application/grpc")
-	field(e, "te", "trailers")
-	field(e, "user-agent", c.options.UserAgent)
+	c.block = append(c.block, c.headers.of(a.x.method)...)
+	c.block = appendMetadata(c.block, a.x.header)
 	if deadline, ok := ctx.Deadline(); ok {
-		passing(e, "grpc-timeout", formatTimeout(time.Until(deadline)))
+		c.block = appendTimeout(c.block, time.Until(deadline))
 	}
-	writeMetadata(e, a.x.header)
-	return writeHeaders(c.framer, a.id, c.block.Bytes(), false, c.frame)
+	return writeHeaders(c.framer, a.id, c.block, false, c.frame)
 }
 
 // send sends the request as far as the server's windows allow, and reads when they do not.
@@ -223,6 +236,9 @@ func (c *clientConn) read(a *answer) error {
 			return err
 		}
 	}
+	if done, err := c.usual(a); done || err != nil {
+		return err
+	}
 	frame, err := c.framer.ReadFrame()
 	var wrong http2.StreamError
 	switch {
@@ -244,9 +260,9 @@ func (c *clientConn) read(a *answer) error {
 	}
 	switch f := frame.(type) {
 	case *http2.MetaHeadersFrame:
-		c.headers(a, f)
+		c.fields(a, f)
 	case *http2.DataFrame:
-		return c.data(a, f)
+		return c.data(a, f.StreamID, f.Length, f.Data(), f.StreamEnded())
 	case *http2.RSTStreamFrame:
 		return c.reset(a, f)
 	case *http2.SettingsFrame:
@@ -268,7 +284,45 @@ func (c *clientConn) read(a *answer) error {
 	return nil
 }
 
-func (c *clientConn) headers(a *answer, f *http2.MetaHeadersFrame) {
+// usual handles the next frame if it is one of those that make up nearly all answers of a server like ours.
+func (c *clientConn) usual(a *answer) (done bool, err error) {
+	if c.in.Buffered() == 0 {
+		if _, err := c.in.Peek(1); err != nil {
+			// The framer meets the same error.
+			return false, nil
+		}
+	}
+	f, ok := peek(c.in)
+	if !ok || f.stream != a.id || a.over {
+		return false, nil
+	}
+	switch {
+	case f.data() && a.opened && !f.last():
+		err = c.data(a, f.stream, uint32(len(f.payload)), f.payload, false)
+	case f.header() && !a.opened && !f.last() && bytes.Equal(f.payload, answerHeader):
+		a.opened = true
+	case f.header() && a.opened && f.last() && bytes.Equal(f.payload, okTrailer):
+		c.finish(a, okStatus)
+	default:
+		return false, nil
+	}
+	f.drop(c.in)
+	return true, err
+}
+
+var okStatus = status.New(codes.OK, "")
+
+// finish ends the call with what its trailers say.
+func (c *clientConn) finish(a *answer, s *status.Status) {
+	if s.Code() == codes.OK {
+		if err := decodeMessage(c.body, a.x.reply, a.x.maxReceive); err != nil {
+			s = status.Convert(err)
+		}
+	}
+	a.end(s)
+}
+
+func (c *clientConn) fields(a *answer, f *http2.MetaHeadersFrame) {
 	if f.StreamID != a.id || a.over {
 		return
 	}
@@ -303,40 +357,33 @@ func (c *clientConn) headers(a *answer, f *http2.MetaHeadersFrame) {
 	default:
 		a.trailer.read(f.Fields, metadata.MD{})
 	}
-	s := a.trailer.status()
-	if s.Code() == codes.OK {
-		if err := decodeMessage(c.body, a.x.reply, a.x.maxReceive); err != nil {
-			s = status.Convert(err)
-		}
-	}
-	a.end(s)
+	c.finish(a, a.trailer.status())
 }
 
-func (c *clientConn) data(a *answer, f *http2.DataFrame) error {
-	if c.taken += f.Length; c.taken >= clientWindow/2 {
+func (c *clientConn) data(a *answer, id, length uint32, part []byte, ended bool) error {
+	if c.taken += length; c.taken >= clientWindow/2 {
 		if err := c.framer.WriteWindowUpdate(0, c.taken); err != nil {
 			return err
 		}
 		c.taken = 0
 	}
-	if f.StreamID != a.id || a.over {
+	if id != a.id || a.over {
 		return nil
 	}
 	if !a.opened {
 		return errors.New("the server sent data before a header")
 	}
-	part := f.Data()
 	c.body = appendPart(c.body, part, a.x.maxReceive)
 	clear(part)
-	length, err := messageLength(c.body, a.x.maxReceive)
-	if err == nil && length >= 0 && len(c.body) > length {
+	whole, err := messageLength(c.body, a.x.maxReceive)
+	if err == nil && whole >= 0 && len(c.body) > whole {
 		err = status.Error(codes.Internal, "there is more than one message in the answer to a unary call")
 	}
-	if err == nil && f.StreamEnded() {
+	if err == nil && ended {
 		err = status.Error(codes.Internal, "the answer ends without a status")
 	}
 	if err != nil {
-		if !f.StreamEnded() {
+		if !ended {
 			_ = c.framer.WriteRSTStream(a.id, http2.ErrCodeCancel)
 		}
 		a.end(status.Convert(err))
@@ -370,7 +417,7 @@ func (c *clientConn) settings(f *http2.SettingsFrame) error {
 		case http2.SettingMaxFrameSize:
 			c.frame = int(min(s.Val, keptBuffer))
 		case http2.SettingHeaderTableSize:
-			c.encoder.SetMaxDynamicTableSize(min(s.Val, headerTable))
+			c.resized = true
 		}
 		return nil
 	})

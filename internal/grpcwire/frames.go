@@ -14,7 +14,7 @@ func (c *serverConn) handle(frame http2.Frame) error {
 	case *http2.MetaHeadersFrame:
 		return c.headers(f)
 	case *http2.DataFrame:
-		return c.data(f)
+		return c.data(f.StreamID, f.Length, f.Data(), f.StreamEnded())
 	case *http2.RSTStreamFrame:
 		return c.dropped(f)
 	case *http2.SettingsFrame:
@@ -34,48 +34,67 @@ func (c *serverConn) handle(frame http2.Frame) error {
 }
 
 func (c *serverConn) headers(f *http2.MetaHeadersFrame) error {
-	if f.StreamID%2 == 0 {
-		return http2.ConnectionError(http2.ErrCodeProtocol)
-	}
-	c.mu.Lock()
-	st := c.streams[f.StreamID]
-	if st != nil || f.StreamID <= c.highest {
-		c.mu.Unlock()
-		if st == nil {
-			// Trailers of a call that is over on this side.
-			return nil
-		}
-		if !f.StreamEnded() || st.complete {
-			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
-		}
-		c.completed(st)
-		return nil
-	}
-	if c.leaving {
-		// The client knows from GOAWAY that nobody looks at this one.
-		c.mu.Unlock()
-		return nil
-	}
-	c.highest = f.StreamID
-	full := len(c.streams) >= c.server.options.MaxStreams
-	window := c.initialWindow
-	c.mu.Unlock()
-	if full {
-		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeRefusedStream}
+	window, mine, err := c.admit(f.StreamID, f.StreamEnded())
+	if !mine {
+		return err
 	}
 	if f.Truncated {
 		return c.refuse(f.StreamID, f.StreamEnded(), status.Newf(codes.ResourceExhausted, "the header is longer than %d bytes", serverHeaders))
 	}
-	st, refused := c.newStream(f, window)
+	o, timeout, refused := c.readHeader(f.Fields)
 	if refused != nil {
 		return c.refuse(f.StreamID, f.StreamEnded(), refused)
+	}
+	c.remember(o)
+	return c.begin(f.StreamID, o, timeout, window, f.StreamEnded())
+}
+
+// admit looks what a header's stream is; mine is false if there is no call to begin.
+func (c *serverConn) admit(id uint32, ended bool) (window int64, mine bool, err error) {
+	if id%2 == 0 {
+		return 0, false, http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	c.mu.Lock()
+	st := c.streams[id]
+	if st != nil || id <= c.highest {
+		c.mu.Unlock()
+		if st == nil {
+			// Trailers of a call that is over on this side.
+			return 0, false, nil
+		}
+		if !ended || st.complete {
+			return 0, false, http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
+		}
+		c.completed(st)
+		return 0, false, nil
+	}
+	if c.leaving {
+		// The client knows from GOAWAY that nobody looks at this one.
+		c.mu.Unlock()
+		return 0, false, nil
+	}
+	c.highest = id
+	full := len(c.streams) >= c.server.options.MaxStreams
+	window = c.initialWindow
+	c.mu.Unlock()
+	if full {
+		return 0, false, http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
+	}
+	return window, true, nil
+}
+
+// begin begins a call.
+func (c *serverConn) begin(id uint32, o opening, timeout string, window int64, ended bool) error {
+	st, refused := c.newStream(id, o, timeout, window)
+	if refused != nil {
+		return c.refuse(id, ended, refused)
 	}
 	c.mu.Lock()
 	// Settings may have come between; only this goroutine reads them.
 	c.streams[st.id] = st
 	c.mu.Unlock()
 	c.incomplete++
-	if f.StreamEnded() {
+	if ended {
 		c.completed(st)
 	}
 	return nil
@@ -99,8 +118,8 @@ func (c *serverConn) forget(st *stream) {
 	c.remove(st)
 }
 
-func (c *serverConn) data(f *http2.DataFrame) error {
-	if c.taken += f.Length; c.taken > connectionWindow {
+func (c *serverConn) data(id, length uint32, part []byte, ended bool) error {
+	if c.taken += length; c.taken > connectionWindow {
 		return http2.ConnectionError(http2.ErrCodeFlowControl)
 	}
 	if c.taken >= connectionWindow/2 {
@@ -111,10 +130,10 @@ func (c *serverConn) data(f *http2.DataFrame) error {
 		}
 	}
 	c.mu.Lock()
-	st, highest := c.streams[f.StreamID], c.highest
+	st, highest := c.streams[id], c.highest
 	c.mu.Unlock()
 	if st == nil {
-		if f.StreamID > highest || f.StreamID%2 == 0 {
+		if id > highest || id%2 == 0 {
 			c.mu.Lock()
 			leaving := c.leaving
 			c.mu.Unlock()
@@ -127,20 +146,19 @@ func (c *serverConn) data(f *http2.DataFrame) error {
 		return nil
 	}
 	if st.complete {
-		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeStreamClosed}
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeStreamClosed}
 	}
-	if st.received += f.Length; st.received > streamWindow {
-		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
+	if st.received += length; st.received > streamWindow {
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeFlowControl}
 	}
-	part := f.Data()
 	st.body = appendPart(st.body, part, c.server.options.MaxReceive)
 	c.held += len(part)
 	clear(part)
 	if refused := c.check(st); refused != nil {
 		c.forget(st)
-		return c.refuse(st.id, f.StreamEnded(), refused)
+		return c.refuse(st.id, ended, refused)
 	}
-	if f.StreamEnded() {
+	if ended {
 		c.completed(st)
 		return nil
 	}
@@ -199,7 +217,7 @@ func (c *serverConn) dropped(f *http2.RSTStreamFrame) error {
 	case st == nil:
 		return nil
 	}
-	st.cancel()
+	st.context.end()
 	if !st.complete {
 		c.forget(st)
 	}
@@ -220,7 +238,7 @@ func (c *serverConn) reset(id uint32, code http2.ErrCode) error {
 	}
 	c.mu.Unlock()
 	if st != nil {
-		st.cancel()
+		st.context.end()
 		if !st.complete {
 			c.forget(st)
 		}

@@ -63,7 +63,7 @@ func (r *raw) greet(settings ...http2.Setting) {
 func (r *raw) fields(pairs ...string) []byte {
 	r.block.Reset()
 	for i := 0; i < len(pairs); i += 2 {
-		field(r.header, pairs[i], pairs[i+1])
+		_ = r.header.WriteField(hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]})
 	}
 	return bytes.Clone(r.block.Bytes())
 }

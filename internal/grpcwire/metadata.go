@@ -19,32 +19,6 @@ func reserved(name string) bool {
 	return strings.HasPrefix(name, ":") || strings.HasPrefix(name, "grpc-")
 }
 
-// writeMetadata encodes what a caller or a handler adds.
-func writeMetadata(encoder *hpack.Encoder, md metadata.MD) {
-	for name, values := range md {
-		name = strings.ToLower(name)
-		if reserved(name) {
-			continue
-		}
-		for _, value := range values {
-			if strings.HasSuffix(name, "-bin") {
-				value = encodeBinary([]byte(value))
-			}
-			field(encoder, name, value)
-		}
-	}
-}
-
-// field encodes one field; into a buffer, which does not fail.
-func field(encoder *hpack.Encoder, name, value string) {
-	_ = encoder.WriteField(hpack.HeaderField{Name: name, Value: value})
-}
-
-// passing encodes a field that changes with each call, so that it does not push the lasting ones out of the table.
-func passing(encoder *hpack.Encoder, name, value string) {
-	_ = encoder.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: true})
-}
-
 // readMetadata adds a field to metadata.
 func readMetadata(md metadata.MD, f hpack.HeaderField) error {
 	value := f.Value

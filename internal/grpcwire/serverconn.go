@@ -30,9 +30,11 @@ type serverConn struct {
 
 	// writing guards what is written.
 	writing    sync.Mutex
-	out, block bytes.Buffer
-	encoder    *hpack.Encoder
+	out        bytes.Buffer
+	block      []byte
 	writeUntil time.Time
+	// resized says that the client has changed the size of the table that this side does not use, which is to be answered.
+	resized bool
 
 	// mu guards what follows. It is taken after writing, if both are.
 	mu      sync.Mutex
@@ -54,6 +56,9 @@ type serverConn struct {
 	incomplete int
 	limited    bool
 	ready      *stream
+	// known are headers that have come before, unknown one that may be the next of them.
+	known   []opening
+	unknown []byte
 }
 
 func newServerConn(s *Server, conn net.Conn) *serverConn {
@@ -111,7 +116,6 @@ func (c *serverConn) shake() error {
 	c.framer.SetMaxReadFrameSize(ownFrame)
 	c.framer.MaxHeaderListSize = serverHeaders
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(headerTable, nil)
-	c.encoder = hpack.NewEncoder(&c.block)
 
 	preface := make([]byte, len(http2.ClientPreface))
 	if _, err := io.ReadFull(c.in, preface); err != nil {
@@ -149,12 +153,12 @@ func (c *serverConn) shake() error {
 func (c *serverConn) read() {
 	for {
 		err := c.await()
-		var frame http2.Frame
+		done := false
 		if err == nil {
-			frame, err = c.framer.ReadFrame()
+			done, err = c.usual()
 		}
-		if err == nil {
-			err = c.handle(frame)
+		if err == nil && !done {
+			err = c.next()
 		}
 		if wrong, ok := errors.AsType[http2.StreamError](err); ok {
 			err = c.reset(wrong.StreamID, wrong.Code)
@@ -172,6 +176,15 @@ func (c *serverConn) read() {
 	}
 }
 
+// next reads a frame and does what it wants.
+func (c *serverConn) next() error {
+	frame, err := c.framer.ReadFrame()
+	if err != nil {
+		return err
+	}
+	return c.handle(frame)
+}
+
 // await waits for a frame. An idle connection may wait for ever; one that has begun something may not.
 func (c *serverConn) await() error {
 	if c.in.Buffered() == 0 {
@@ -185,13 +198,9 @@ func (c *serverConn) await() error {
 			return err
 		}
 	}
-	const head = 9
-	whole := false
-	if c.in.Buffered() >= head {
-		h, _ := c.in.Peek(head)
-		length := int(h[0])<<16 | int(h[1])<<8 | int(h[2])
-		ended := http2.FrameType(h[3]) != http2.FrameHeaders || http2.Flags(h[4]).Has(http2.FlagHeadersEndHeaders)
-		whole = ended && c.in.Buffered() >= head+length
+	f, whole := peek(c.in)
+	if whole && f.kind == http2.FrameHeaders {
+		whole = f.flags.Has(http2.FlagHeadersEndHeaders)
 	}
 	if whole {
 		return nil
@@ -336,7 +345,7 @@ func (c *serverConn) remove(st *stream) {
 	delete(c.streams, st.id)
 	last := c.leaving && len(c.streams) == 0 && !c.dead
 	c.mu.Unlock()
-	st.cancel()
+	st.context.end()
 	if last {
 		c.finish()
 	}
@@ -368,7 +377,7 @@ func (c *serverConn) settings(f *http2.SettingsFrame) error {
 		case http2.SettingMaxFrameSize:
 			c.frame = int(min(s.Val, keptBuffer))
 		case http2.SettingHeaderTableSize:
-			c.encoder.SetMaxDynamicTableSize(min(s.Val, headerTable))
+			c.resized = true
 		}
 		return nil
 	})

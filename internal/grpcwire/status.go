@@ -14,19 +14,19 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// writeStatus encodes a status as trailers.
-func writeStatus(encoder *hpack.Encoder, s *status.Status) {
+// appendStatus appends a status as trailers.
+func appendStatus(b []byte, s *status.Status) []byte {
 	if s.Code() == codes.OK {
-		field(encoder, "grpc-status", "0")
-		return
+		return append(b, okTrailer...)
 	}
-	field(encoder, "grpc-status", strconv.FormatUint(uint64(s.Code()), 10))
-	passing(encoder, "grpc-message", escape(s.Message()))
+	b = appendField(b, "grpc-status", strconv.FormatUint(uint64(s.Code()), 10))
+	b = appendPassing(b, "grpc-message", escape(s.Message()))
 	if p := s.Proto(); len(p.GetDetails()) > 0 {
 		if details, err := proto.Marshal(p); err == nil {
-			passing(encoder, "grpc-status-details-bin", encodeBinary(details))
+			b = appendPassing(b, "grpc-status-details-bin", encodeBinary(details))
 		}
 	}
+	return b
 }
 
 const hexDigits = "0123456789ABCDEF"

@@ -21,10 +21,18 @@ var timeoutUnits = []struct {
 	{'H', time.Hour},
 }
 
-// formatTimeout writes a timeout in the finest unit that has room for it, rounded up.
-func formatTimeout(d time.Duration) string {
+// appendTimeout appends the field of a timeout, in the finest unit that has room for it, rounded up.
+func appendTimeout(b []byte, d time.Duration) []byte {
+	b = append(append(b, timeoutName...), 0)
+	start := len(b)
+	b = formatTimeout(b, d)
+	b[start-1] = byte(len(b) - start)
+	return b
+}
+
+func formatTimeout(b []byte, d time.Duration) []byte {
 	if d <= 0 {
-		return "0n"
+		return append(b, "0n"...)
 	}
 	for _, u := range timeoutUnits {
 		count := int64(d / u.unit)
@@ -32,10 +40,10 @@ func formatTimeout(d time.Duration) string {
 			count++
 		}
 		if count < 100_000_000 {
-			return strconv.FormatInt(count, 10) + string(u.letter)
+			return append(strconv.AppendInt(b, count, 10), u.letter)
 		}
 	}
-	return "99999999H"
+	return append(b, "99999999H"...)
 }
 
 // parseTimeout reads a timeout. One that is longer than Go can count is as long as Go can count.
