@@ -12,11 +12,13 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/grpcwire"
 	"github.com/anyhsm/anyhsm/internal/version"
+	"github.com/anyhsm/anyhsm/internal/wire"
 	"github.com/anyhsm/anyhsm/p11module/internal/config"
 )
 
@@ -135,6 +137,7 @@ func (l *lazy) dial() (connection, error) {
 		l.conn = grpcwire.NewClient(grpcwire.ClientOptions{
 			Dial: dial, Credentials: security, Authority: authority, UserAgent: userAgent, ConnectTimeout: connectTimeout,
 			Opened: SocketOpened, Closing: SocketClosed,
+			Metadata: metadata.Pairs(wire.ProtocolHeader, wire.Protocol), MaxReceive: wire.MaxMessage, MaxSend: wire.MaxMessage,
 		})
 		return l.conn, nil
 	}
@@ -144,6 +147,11 @@ func (l *lazy) dial() (connection, error) {
 	}
 	l.conn = conn
 	return conn, nil
+}
+
+// speak says with each call of the reference which version of the protocol it speaks.
+func speak(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	return invoke(metadata.AppendToOutgoingContext(ctx, wire.ProtocolHeader, wire.Protocol), method, request, reply, conn, options...)
 }
 
 // userAgent is what the daemon sees of the module.
@@ -159,6 +167,8 @@ func (l *lazy) dialReference(
 		grpc.WithTransportCredentials(security),
 		grpc.WithAuthority(authority),
 		grpc.WithUserAgent(userAgent),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
+		grpc.WithUnaryInterceptor(speak),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/grpclog"
 
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/grpcwire"
 	"github.com/anyhsm/anyhsm/p11module/internal/config"
 	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
 )
@@ -77,7 +78,7 @@ func over(channels []channel, timeout time.Duration, log *slog.Logger) *Client {
 
 // Call returns the context of one C_ call: its deadline holds for all that the call asks of the daemon.
 func (c *Client) Call() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.ctx, c.timeout)
+	return grpcwire.WithDeadline(c.ctx, time.Now().Add(c.timeout))
 }
 
 // Timeout is the deadline of one C_ call.
@@ -110,10 +111,10 @@ func (c *Client) Close() {
 	c.ended = true
 	c.mu.Unlock()
 	c.stop()
-	c.calls.Wait()
 	for _, endpoint := range c.endpoints {
 		_ = endpoint.Close()
 	}
+	c.calls.Wait()
 }
 
 // enter counts a call in, unless the client is closed.

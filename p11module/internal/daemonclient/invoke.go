@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/anyhsm/anyhsm/internal/fault"
@@ -37,9 +36,6 @@ func (c *Client) Invoke(ctx context.Context, method string, request, reply any, 
 	if err != nil {
 		return err
 	}
-	ctx = metadata.AppendToOutgoingContext(ctx, wire.ProtocolHeader, wire.Protocol)
-	options = append(options, grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage))
-
 	if len(c.endpoints) > 1 {
 		c.reconsider()
 	}
