@@ -22,24 +22,22 @@ import (
 
 const healthPrefix = "/grpc.health.v1.Health/"
 
-// chain holds the interceptors, from the outermost: observe, translate, recover, version, caller.
+// chain is what each call goes through before and after its service.
 type chain struct {
 	options  Options
 	metrics  *Metrics
 	draining <-chan struct{}
 }
 
-// observed is what the inner interceptors tell the outermost.
-type observed struct{ caller authn.Caller }
-
-type observedKey struct{}
-
-// observe counts, times and logs. What a call carries is never logged.
-func (c chain) observe(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	seen := &observed{}
+// unary is the interceptor of calls with one answer: it counts, times and logs, and makes every error a status with a
+// Fault. What a call carries is never logged.
+func (c chain) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	start := time.Now()
-	response, err := handler(context.WithValue(ctx, observedKey{}, seen), request)
+	response, caller, err := c.serve(ctx, request, info, handler)
 	took := time.Since(start)
+	if err != nil {
+		response, err = nil, wire.StatusFromError(ended(err))
+	}
 	code := status.Code(err)
 	c.metrics.observe(info.FullMethod, request, code, took)
 	level := slog.LevelDebug
@@ -48,7 +46,7 @@ func (c chain) observe(ctx context.Context, request any, info *grpc.UnaryServerI
 	}
 	if c.options.Logger.Enabled(ctx, level) {
 		attributes := []slog.Attr{
-			slog.String("method", info.FullMethod), slog.String("caller", seen.caller.String()),
+			slog.String("method", info.FullMethod), slog.String("caller", caller.String()),
 			slog.String("code", code.String()), slog.Duration("took", took),
 		}
 		if err != nil {
@@ -59,13 +57,22 @@ func (c chain) observe(ctx context.Context, request any, info *grpc.UnaryServerI
 	return response, err
 }
 
-// translate makes every error a status with a Fault.
-func (c chain) translate(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	response, err := handler(ctx, request)
-	if err != nil {
-		return nil, wire.StatusFromError(ended(err))
+// serve finds out who calls and lets the service answer. A panic becomes an error: one defect in one call must not end
+// everybody's.
+func (c chain) serve(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, caller authn.Caller, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, c.panicked(info.FullMethod, p)
+		}
+	}()
+	if err = checkVersion(ctx, info.FullMethod); err != nil {
+		return nil, caller, err
 	}
-	return response, nil
+	if caller, err = c.authenticate(ctx, info.FullMethod); err != nil {
+		return nil, caller, err
+	}
+	response, err = handler(authn.WithCaller(ctx, caller), request)
+	return response, caller, err
 }
 
 // ended gives the errors of a context their kinds, unless somebody deeper down has given them one.
@@ -80,16 +87,6 @@ func ended(err error) error {
 		return fault.New(fault.FunctionCanceled, "the caller gave up before the daemon could answer")
 	}
 	return err
-}
-
-// recover turns a panic into an error: one defect in one call must not end everybody's.
-func (c chain) recover(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			response, err = nil, c.panicked(info.FullMethod, p)
-		}
-	}()
-	return handler(ctx, request)
 }
 
 // panicked logs a panic by its type and place. Its text is logged only if the runtime made it: another one's could
@@ -119,14 +116,7 @@ func stack() string {
 	}
 }
 
-// version refuses callers of another protocol version. The standard health service has no version of ours.
-func (c chain) version(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if err := checkVersion(ctx, info.FullMethod); err != nil {
-		return nil, err
-	}
-	return handler(ctx, request)
-}
-
+// checkVersion refuses callers of another protocol version. The standard health service has no version of ours.
 func checkVersion(ctx context.Context, method string) error {
 	if strings.HasPrefix(method, healthPrefix) {
 		return nil
@@ -139,18 +129,6 @@ func checkVersion(ctx context.Context, method string) error {
 		return fault.New(fault.VersionMismatch, "the caller does not say which protocol version it speaks, this daemon speaks %s; use a module and CLI of the daemon's version", wire.Protocol)
 	}
 	return fault.New(fault.VersionMismatch, "the caller speaks protocol version %.16q, this daemon speaks %s; upgrade the older one", values[0], wire.Protocol)
-}
-
-// caller finds out who calls and puts it into the context.
-func (c chain) caller(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	caller, err := c.authenticate(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
-	if seen, ok := ctx.Value(observedKey{}).(*observed); ok {
-		seen.caller = caller
-	}
-	return handler(authn.WithCaller(ctx, caller), request)
 }
 
 func (c chain) authenticate(ctx context.Context, method string) (authn.Caller, error) {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"path"
 	"runtime"
 	"strings"
 	"time"
@@ -10,11 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"google.golang.org/grpc/codes"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/version"
-	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
 )
 
 // Metrics are the daemon's figures for Prometheus.
@@ -24,6 +21,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	keyUses  *prometheus.CounterVec
 	panics   prometheus.Counter
+	methods  methods
 }
 
 func newMetrics() *Metrics {
@@ -60,22 +58,6 @@ func (m *Metrics) Register(collector prometheus.Collector) { m.registry.MustRegi
 // Gauge adds a figure that is read when Prometheus asks.
 func (m *Metrics) Gauge(name, help string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
-}
-
-func (m *Metrics) observe(method string, request any, code codes.Code, took time.Duration) {
-	short := strings.TrimPrefix(method, "/anyhsm.v1.")
-	m.requests.WithLabelValues(short, code.String()).Inc()
-	m.duration.WithLabelValues(short).Observe(took.Seconds())
-	if !strings.HasPrefix(method, "/anyhsm.v1.CryptoService/") {
-		return
-	}
-	if use, ok := request.(interface{ GetMechanism() *anyhsmv1.Mechanism }); ok {
-		outcome := "ok"
-		if code != codes.OK {
-			outcome = "error"
-		}
-		m.keyUses.WithLabelValues(strings.ToLower(path.Base(method)), mechanismLabel(use.GetMechanism().GetType()), outcome).Inc()
-	}
 }
 
 // mechanismLabel is the mechanism's name; callers could otherwise make as many labels as there are numbers.

@@ -93,7 +93,7 @@ func newTransport(options Options, c chain) transport {
 			MaxReceive:  wire.MaxMessage,
 			MaxSend:     wire.MaxMessage,
 			MaxStreams:  maxStreams,
-			Unary:       []grpc.UnaryServerInterceptor{c.observe, c.translate, c.recover, c.version, c.caller},
+			Unary:       []grpc.UnaryServerInterceptor{c.unary},
 			Stream:      []grpc.StreamServerInterceptor{c.stream},
 		})
 	}
@@ -107,8 +107,8 @@ func newTransport(options Options, c chain) transport {
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
-		grpc.ChainUnaryInterceptor(c.observe, c.translate, c.recover, c.version, c.caller),
-		grpc.ChainStreamInterceptor(c.stream),
+		grpc.UnaryInterceptor(c.unary),
+		grpc.StreamInterceptor(c.stream),
 	)
 }
 
