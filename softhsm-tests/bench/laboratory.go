@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -9,21 +8,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// Where Debian has the others' libraries.
-const (
-	softHSM      = "/usr/lib/softhsm/libsofthsm2.so"
-	p11KitClient = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so"
-)
-
 const pin = "user-pin-4711"
 
 // patience is how long a server may take to start.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // laboratory is what is measured, with all processes that belong to it.
 type laboratory struct {
@@ -32,130 +27,74 @@ type laboratory struct {
 	processes          []*exec.Cmd
 }
 
-// target is a module with what it needs.
+// target is a module with its tokens.
 type target struct {
 	name, module string
-	env          []string
+	// tokens are those with so many items besides the twelve objects that the operations use.
+	tokens map[int]token
+}
+
+// token is where the driver finds one.
+type token struct {
+	label string
+	env   []string
 	// server is the process behind the module; 0 if there is none.
 	server int
 }
 
-func (t *target) arguments() []string {
-	return []string{"--module", t.module, "--token", "bench", "--pin", pin}
-}
-
-// start starts the servers and makes the keys.
-func (l *laboratory) start(names []string) error {
+// start starts the servers and makes the keys, and for each size a token with so many items.
+func (l *laboratory) start(names []string, sizes []int) error {
 	for _, name := range names {
+		t := &target{name: name, tokens: map[int]token{}}
 		var err error
-		target := &target{name: name}
 		switch name {
-		case "softhsm":
-			err = l.softHSM(target)
-		case "p11-kit":
-			err = l.p11Kit(target)
-		case "anyhsm", "anyhsm-grpc-go", "anyhsm-tls":
-			err = l.anyHSM(target)
+		case "softhsm", "p11-kit":
+			for _, items := range sizes {
+				if err = l.softHSM(t, items); err != nil {
+					break
+				}
+			}
+		case "anyhsm":
+			err = l.anyHSM(t, sizes)
+		case "anyhsm-grpc-go", "anyhsm-tls":
+			err = l.anyHSM(t, slices.DeleteFunc(slices.Clone(sizes), func(items int) bool { return items > 0 }))
 		default:
 			err = errors.New("there is no such target; see -help")
-		}
-		if err == nil {
-			_, err = output(append(os.Environ(), target.env...), l.driver, append(target.arguments(), "--setup")...)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		l.targets = append(l.targets, target)
+		l.targets = append(l.targets, t)
+	}
+	return nil
+}
+
+func (l *laboratory) target(name string) *target {
+	for _, t := range l.targets {
+		if t.name == name {
+			return t
+		}
 	}
 	return nil
 }
 
 // end ends the servers, the last one first.
 func (l *laboratory) end() {
-	for i := len(l.processes) - 1; i >= 0; i-- {
-		_ = l.processes[i].Process.Signal(syscall.SIGTERM)
-		_ = l.processes[i].Wait()
+	for len(l.processes) > 0 {
+		l.stop(l.processes[len(l.processes)-1])
 	}
 }
 
-// softHSM makes a fresh token in a directory of its own.
-func (l *laboratory) softHSM(t *target) error {
-	dir := filepath.Join(l.dir, t.name)
-	if err := os.MkdirAll(filepath.Join(dir, "tokens"), 0o700); err != nil {
-		return err
-	}
-	file := filepath.Join(dir, "softhsm2.conf")
-	text := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", filepath.Join(dir, "tokens"))
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return err
-	}
-	t.module, t.env = softHSM, []string{"SOFTHSM2_CONF=" + file}
-	_, err := output(append(os.Environ(), t.env...), "softhsm2-util", "--init-token", "--free", "--label", "bench", "--pin", pin, "--so-pin", pin)
-	return err
-}
-
-// p11Kit starts p11-kit's server over a SoftHSM of its own.
-func (l *laboratory) p11Kit(t *target) error {
-	if err := l.softHSM(t); err != nil {
-		return err
-	}
-	socket := filepath.Join(l.dir, "p11-kit.sock")
-	server := exec.Command("p11-kit", "server", "--foreground", "--provider", softHSM, "--name", socket, "pkcs11:token=bench")
-	server.Env = append(os.Environ(), t.env...)
-	if err := l.run(server, func() bool { return answers(socket) }); err != nil {
-		return err
-	}
-	t.module, t.server = p11KitClient, server.Process.Pid
-	t.env = append(t.env, "P11_KIT_SERVER_ADDRESS=unix:path="+socket)
-	return nil
-}
-
-// anyHSM starts a daemon with the provider software, PINs, policy and audit, as it comes.
-func (l *laboratory) anyHSM(t *target) error {
-	dir := filepath.Join(l.dir, t.name)
-	if err := os.MkdirAll(filepath.Join(dir, "state"), 0o700); err != nil {
-		return err
-	}
-	socket := filepath.Join(dir, "s")
-	transport := "transport = \"grpcwire\"\n"
-	if t.name == "anyhsm-grpc-go" {
-		transport = "transport = \"grpc-go\"\n"
-	}
-	listen, address, module := transport, "", fmt.Sprintf("endpoints = [%q]\n", "unix://"+socket)+transport
-	if t.name == "anyhsm-tls" {
-		var err error
-		if address, err = freeAddress(); err != nil {
-			return err
+// stop ends a server and waits until it is gone.
+func (l *laboratory) stop(server *exec.Cmd) {
+	_ = server.Process.Signal(syscall.SIGTERM)
+	_ = server.Wait()
+	for i, p := range l.processes {
+		if p == server {
+			l.processes = append(l.processes[:i], l.processes[i+1:]...)
+			return
 		}
-		listen += fmt.Sprintf("tcp = %q\nadvertise = [\"127.0.0.1\"]\n", address)
 	}
-	file := filepath.Join(dir, "anyhsmd.toml")
-	text := fmt.Sprintf("store = %q\nadmins = [\"uid:%d\"]\n[listen]\nunix = %q\n%s[root_key]\nfile = %q\n",
-		filepath.Join(dir, "state", "anyhsm.db"), os.Getuid(), socket, listen, filepath.Join(dir, "state", "root.key"))
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return err
-	}
-	t.module = filepath.Join(l.build, "anyhsm-pkcs11.so")
-	t.env = []string{"ANYHSM_CONFIG=" + filepath.Join(dir, "module.toml"), "ANYHSM_SOCKET=" + socket, "BENCH_PIN=" + pin}
-	daemon := exec.Command(filepath.Join(l.build, "anyhsmd"), "--config", file)
-	if err := l.run(daemon, func() bool { return answers(socket) }); err != nil {
-		return err
-	}
-	t.server = daemon.Process.Pid
-	cli := func(arguments ...string) (string, error) {
-		return output(append(os.Environ(), t.env...), filepath.Join(l.build, "anyhsm"), arguments...)
-	}
-	if _, err := cli("token", "create", "bench", "--so-pin", "env:BENCH_PIN", "--user-pin", "env:BENCH_PIN"); err != nil {
-		return err
-	}
-	if t.name == "anyhsm-tls" {
-		enrolled, err := l.enroll(dir, cli, address)
-		if err != nil {
-			return err
-		}
-		module = enrolled
-	}
-	return os.WriteFile(filepath.Join(dir, "module.toml"), []byte(module), 0o644)
 }
 
 // run starts a server and waits until it answers.
@@ -168,15 +107,21 @@ func (l *laboratory) run(server *exec.Cmd, ready func() bool) error {
 	}
 	l.processes = append(l.processes, server)
 	for deadline := time.Now().Add(patience); !ready(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
+		if time.Now().After(deadline) || syscall.Kill(server.Process.Pid, 0) != nil {
 			return fmt.Errorf("%s does not answer: %s", server.Path, said.String())
 		}
 	}
 	return nil
 }
 
-func answers(socket string) bool {
-	conn, err := net.DialTimeout("unix", socket, time.Second)
+// drive runs the driver on a token.
+func (l *laboratory) drive(module string, on token, arguments ...string) (string, error) {
+	arguments = append([]string{"--module", module, "--token", on.label, "--pin", pin, "--server", strconv.Itoa(on.server)}, arguments...)
+	return output(append(os.Environ(), on.env...), l.driver, arguments...)
+}
+
+func answers(network, address string) bool {
+	conn, err := net.DialTimeout(network, address, time.Second)
 	if err != nil {
 		return false
 	}
@@ -201,56 +146,7 @@ func output(env []string, program string, arguments ...string) (string, error) {
 	command.Stderr = &stderr
 	out, err := command.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s%s", program, strings.Join(arguments, " "), err, out, stderr.String())
+		return "", fmt.Errorf("%s %s: %w: %s%s", filepath.Base(program), strings.Join(arguments, " "), err, out, stderr.String())
 	}
 	return string(out), nil
-}
-
-// machine describes the host.
-func machine() string {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return "unknown machine"
-	}
-	model, cores := "unknown CPU", 0
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), ":")
-		switch strings.TrimSpace(name) {
-		case "model name":
-			model = strings.TrimSpace(value)
-			cores++
-		}
-	}
-	load, _ := os.ReadFile("/proc/loadavg")
-	var system syscall.Utsname
-	_ = syscall.Uname(&system)
-	var release strings.Builder
-	for _, c := range system.Release {
-		if c == 0 {
-			break
-		}
-		release.WriteByte(byte(c))
-	}
-	return fmt.Sprintf("%d × %s, Linux %s, load %s", cores, model, release.String(), strings.Join(strings.Fields(string(load))[:3], " "))
-}
-
-// enroll gives the caller a certificate for the daemon's TCP address and returns the module's configuration.
-func (l *laboratory) enroll(dir string, cli func(...string) (string, error), address string) (string, error) {
-	if _, err := cli("app", "add", "bench", "--grant", "bench:use+create"); err != nil {
-		return "", err
-	}
-	code, err := cli("app", "code", "bench")
-	if err != nil {
-		return "", err
-	}
-	file := filepath.Join(dir, "code")
-	if err := os.WriteFile(file, []byte(strings.TrimSpace(code)), 0o600); err != nil {
-		return "", err
-	}
-	identity := filepath.Join(dir, "identity")
-	if _, err := cli("enroll", "--endpoint", "tcp://"+address, "--dir", identity, "--code", "file:"+file); err != nil {
-		return "", err
-	}
-	text, err := os.ReadFile(filepath.Join(identity, "module.toml"))
-	return string(text), err
 }

@@ -1,8 +1,11 @@
 /* Measures one operation of any PKCS#11 module and prints one line of JSON: p50, p99, p99.9, operations a second, and
  * the CPU that the caller and a server spent for one operation.
  *
- * driver --module LIB --token LABEL --pin PIN --setup                     make the keys that the operations use
- * driver --module LIB --token LABEL --pin PIN --op OP [--threads N] [--seconds S] [--server PID]
+ * driver --module LIB --token LABEL --pin PIN --setup [--items N | --tls] make the keys and items that operations use
+ * driver --module LIB --token LABEL --pin PIN --op OP [--threads N] [--seconds S] [--server PID] [--items N]
+ *
+ * The operations start and list-cold are each measured in a process of their own; idle prints what the module adds to a
+ * process that has signed once and then waits.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -23,7 +26,9 @@
 
 static struct {
 	const char *module, *token, *pin, *op, *self;
-	int threads, setup, first;
+	int threads, setup, tls;
+	const char *first;
+	unsigned long items;
 	double seconds;
 	pid_t server;
 } options = {.threads = 1, .seconds = 0.4};
@@ -31,17 +36,24 @@ static struct {
 static atomic_int state; /* 0 warming up, 1 measuring, 2 over */
 static pthread_barrier_t ready;
 static CK_SLOT_ID slot;
+unsigned long many;
 
 struct caller {
 	pthread_t thread;
 	const struct operation *operation;
 	struct context context;
-	uint32_t *samples; /* nanoseconds */
-	size_t count, room;
+	uint64_t *samples; /* nanoseconds */
+	atomic_size_t count;
+	size_t room;
 };
 
 static void fail(const char *what, CK_RV rv)
 {
+	static atomic_flag failed = ATOMIC_FLAG_INIT;
+
+	/* One line, however many threads fail. */
+	while (atomic_flag_test_and_set(&failed))
+		pause();
 	printf("{\"op\":\"%s\",\"threads\":%d,\"error\":\"%s: 0x%lx\"}\n", options.op ? options.op : "", options.threads, what, rv);
 	exit(3);
 }
@@ -138,7 +150,7 @@ static void sample(struct caller *c, uint64_t ns)
 		if (!c->samples)
 			abort();
 	}
-	c->samples[c->count++] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
+	c->samples[c->count++] = ns;
 }
 
 static void *run(void *data)
@@ -166,12 +178,12 @@ static void *run(void *data)
 
 static int ascending(const void *a, const void *b)
 {
-	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
 	return (x > y) - (x < y);
 }
 
-static void report(uint32_t *samples, size_t count, double seconds, double client, double server)
+static void report(uint64_t *samples, size_t count, double seconds, double client, double server)
 {
 	if (count == 0)
 		fail("nothing was measured", 0);
@@ -183,11 +195,30 @@ static void report(uint32_t *samples, size_t count, double seconds, double clien
 	       client / 1000 / (double)count, server / 1000 / (double)count);
 }
 
+/* How often an operation is measured at least, however long it takes, within reason. */
+enum { LEAST = 3, REASON = 20 };
+
+static void wait_for(const struct caller *callers)
+{
+	const uint64_t start = now(CLOCK_MONOTONIC);
+
+	usleep((useconds_t)(options.seconds * 1e6));
+	for (;;) {
+		size_t count = 0;
+
+		for (int i = 0; i < options.threads; i++)
+			count += callers[i].count;
+		if (count >= LEAST || now(CLOCK_MONOTONIC) - start > REASON * 1000000000ull)
+			return;
+		usleep(10000);
+	}
+}
+
 static void measure(const struct operation *operation)
 {
 	struct caller *callers = calloc((size_t)options.threads, sizeof *callers);
 	uint64_t start, end, client, server;
-	uint32_t *all;
+	uint64_t *all;
 	size_t count = 0;
 
 	pthread_barrier_init(&ready, NULL, (unsigned)options.threads + 1);
@@ -202,7 +233,7 @@ static void measure(const struct operation *operation)
 	server = cpu_of(options.server);
 	start = now(CLOCK_MONOTONIC);
 	atomic_store(&state, 1);
-	usleep((useconds_t)(options.seconds * 1e6));
+	wait_for(callers);
 	atomic_store(&state, 2);
 	end = now(CLOCK_MONOTONIC);
 	client = now(CLOCK_PROCESS_CPUTIME_ID) - client;
@@ -220,20 +251,35 @@ static void measure(const struct operation *operation)
 	report(all, count, (double)(end - start) / 1e9, (double)client, (double)server);
 }
 
-/* From before the fork to the first signature of the new process. */
-static void measure_start(void)
+/* Runs an operation once in this new process, tells how long that alone took, and stays for the answer. */
+static void run_first(void)
+{
+	struct context context = {.slot = slot, .session = open_session()};
+	const struct operation *operation = operation_find(options.first);
+	uint64_t took = now(CLOCK_MONOTONIC);
+
+	if (!operation || operation_prepare(operation, &context) != CKR_OK || operation->run(&context) != CKR_OK)
+		_exit(1);
+	took = now(CLOCK_MONOTONIC) - took;
+	if (write(1, &took, sizeof took) != sizeof took)
+		_exit(1);
+}
+
+/* What new processes need: from before the fork to the first signature, or, if alone is set, for the operation alone. */
+static void measure_start(const char *first, int alone)
 {
 	const double until = options.seconds * 4;
-	uint32_t samples[256];
+	uint64_t samples[256];
 	size_t count = 0;
 	const uint64_t began = now(CLOCK_MONOTONIC), server = cpu_of(options.server);
 	struct rusage usage;
 	double children;
+	char items[32];
 
-	while (count < 256 && (count < 5 || (double)(now(CLOCK_MONOTONIC) - began) / 1e9 < until)) {
+	snprintf(items, sizeof items, "%lu", options.items);
+	while (count < LENGTH(samples) && (count < LEAST || (double)(now(CLOCK_MONOTONIC) - began) / 1e9 < until)) {
 		int ends[2], status;
-		char byte;
-		uint64_t start = now(CLOCK_MONOTONIC);
+		uint64_t start = now(CLOCK_MONOTONIC), took;
 		pid_t pid;
 
 		if (pipe(ends) != 0 || (pid = fork()) < 0)
@@ -241,13 +287,13 @@ static void measure_start(void)
 		if (pid == 0) {
 			dup2(ends[1], 1);
 			execl(options.self, options.self, "--module", options.module, "--token", options.token, "--pin",
-			      options.pin, "--first", (char *)NULL);
+			      options.pin, "--items", items, "--first", first, (char *)NULL);
 			_exit(127);
 		}
 		close(ends[1]);
-		if (read(ends[0], &byte, 1) != 1 || byte != '!')
+		if (read(ends[0], &took, sizeof took) != sizeof took)
 			fail("the new process", 0);
-		samples[count++] = (uint32_t)(now(CLOCK_MONOTONIC) - start);
+		samples[count++] = alone ? took : now(CLOCK_MONOTONIC) - start;
 		waitpid(pid, &status, 0);
 		close(ends[0]);
 	}
@@ -256,6 +302,43 @@ static void measure_start(void)
 		   (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e3;
 	report(samples, count, (double)(now(CLOCK_MONOTONIC) - began) / 1e9, children,
 	       (double)(cpu_of(options.server) - server));
+}
+
+/* A number of /proc/self/status. */
+static long status_of(const char *name)
+{
+	char line[256];
+	long value = -1;
+	FILE *file = fopen("/proc/self/status", "r");
+
+	while (file && fgets(line, sizeof line, file))
+		if (!strncmp(line, name, strlen(name)))
+			value = atol(line + strlen(name));
+	if (file)
+		fclose(file);
+	return value;
+}
+
+/* What the module costs a process that does nothing: after one signature and five seconds, for two seconds. */
+static void measure_idle(void)
+{
+	struct context context = {0};
+	const struct operation *operation = operation_find("p256-sign");
+	const long kilobytes = status_of("VmRSS:"), threads = status_of("Threads:");
+	uint64_t cpu;
+
+	open_module();
+	(void)log_in();
+	context.slot = slot;
+	context.session = open_session();
+	if (operation_prepare(operation, &context) != CKR_OK || operation->run(&context) != CKR_OK)
+		fail("the operation", 0);
+	sleep(5);
+	cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+	sleep(2);
+	cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	printf("{\"kilobytes\":%ld,\"threads\":%ld,\"cpu_us_per_s\":%.1f}\n", status_of("VmRSS:") - kilobytes,
+	       status_of("Threads:") - threads, (double)cpu / 2000);
 }
 
 static void parse(int argc, char **argv)
@@ -267,8 +350,8 @@ static void parse(int argc, char **argv)
 			options.setup = 1;
 			continue;
 		}
-		if (!strcmp(name, "--first")) {
-			options.first = 1;
+		if (!strcmp(name, "--tls")) {
+			options.tls = 1;
 			continue;
 		}
 		i++;
@@ -280,6 +363,10 @@ static void parse(int argc, char **argv)
 			options.pin = value;
 		else if (!strcmp(name, "--op"))
 			options.op = value;
+		else if (!strcmp(name, "--first"))
+			options.first = value;
+		else if (!strcmp(name, "--items"))
+			options.items = strtoul(value, NULL, 10);
 		else if (!strcmp(name, "--threads"))
 			options.threads = atoi(value);
 		else if (!strcmp(name, "--seconds"))
@@ -304,22 +391,27 @@ int main(int argc, char **argv)
 
 	options.self = "/proc/self/exe";
 	parse(argc, argv);
+	many = options.items ? options.items : 1;
 	if (options.op && !strcmp(options.op, "start")) {
-		measure_start();
+		measure_start("p256-sign", 0);
+		return 0;
+	}
+	if (options.op && !strcmp(options.op, "list-cold")) {
+		measure_start("list", 1);
+		return 0;
+	}
+	if (options.op && !strcmp(options.op, "idle")) {
+		measure_idle();
 		return 0;
 	}
 	open_module();
 	(void)log_in();
 	if (options.setup) {
-		if ((rv = operations_setup(open_session())) != CKR_OK)
+		rv = options.tls ? operations_setup_tls(open_session()) : operations_setup(open_session(), options.items);
+		if (rv != CKR_OK)
 			fail("setup", rv);
 	} else if (options.first) {
-		struct context context = {.slot = slot, .session = open_session()};
-
-		operation = operation_find("p256-sign");
-		if (operation_prepare(operation, &context) != CKR_OK || operation->run(&context) != CKR_OK ||
-		    write(1, "!", 1) != 1)
-			return 1;
+		run_first();
 	} else {
 		operation = options.op ? operation_find(options.op) : NULL;
 		if (!operation)
