@@ -7,7 +7,7 @@ GO_SOURCES = $(shell git ls-files '*.go' | grep -v '\.pb\.go$$')
 FUZZTIME ?= 20s
 CHAOS_TIME ?= 4m
 
-.PHONY: help build install-packages quickstart quickstart-stop test test-chaos bench check fuzz generate tools clean
+.PHONY: help build install-packages quickstart quickstart-stop test test-chaos bench bench-cost bench-page check fuzz generate tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,10 +36,20 @@ test: install-packages build ## Run everything: units, hosts, real applications
 test-chaos: install-packages build ## Break replicas, networks, database for CHAOS_TIME (4m); CHAOS_SEED repeats
 	CHAOS_TIME=$(CHAOS_TIME) go test -v -count=1 -timeout 30m -run 'TestChaos|TestFullDisk|TestEndpoints' ./softhsm-tests/chaos
 
-bench: build ## Measure SoftHSM, p11-kit's remote and ours against each other (BENCH='-help' lists options)
+bench: bench-driver ## Measure SoftHSM, p11-kit's remote and ours against each other (BENCH='-help' lists options)
+	go run ./softhsm-tests/bench -build $(BUILD) $(BENCH)
+
+bench-cost: bench-driver ## What module and daemon take at rest, with many connections, with many objects
+	go run ./softhsm-tests/bench -build $(BUILD) -parts cost $(BENCH)
+
+bench-page: bench-driver ## Measure everything and write the tables and the plot of docs/performance.md
+	go run ./softhsm-tests/bench -build $(BUILD) -json docs/performance.json -write docs/performance.md $(BENCH)
+	go run -C softhsm-tests/bench/plot . -in $(CURDIR)/docs/performance.json -out $(CURDIR)/docs/performance.png
+
+.PHONY: bench-driver
+bench-driver: build
 	@scripts/install-packages.sh
 	$(CC) -O2 -std=gnu11 -Wall -Wextra -Iinclude -o $(BUILD)/bench-driver softhsm-tests/bench/driver/*.c -ldl -lpthread
-	go run ./softhsm-tests/bench -build $(BUILD) $(BENCH)
 
 check: tools ## Formatting, vet, staticcheck, buf lint, generated code, clean tree
 	@scripts/check.sh
