@@ -85,6 +85,9 @@ func (k *Key) readPrivateEC(as cryptoki.Attributes, point []byte) error {
 
 // signECDSA returns r‖s, each as long as the field.
 func (k *Key) signECDSA(digest []byte) ([]byte, error) {
+	if k.ecBy != nil && len(digest) > 0 {
+		return k.signECDSABy(digest)
+	}
 	r, s, err := ecdsa.Sign(rand.Reader, k.ecPrivate, digest)
 	if err != nil {
 		return nil, fault.New(fault.FunctionFailed, "the ECDSA signature failed; check the key: %w", err)

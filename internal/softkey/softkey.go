@@ -31,6 +31,8 @@ type Key struct {
 	curve     *curve.Curve
 	ecPublic  *ecdsa.PublicKey
 	ecPrivate *ecdsa.PrivateKey
+	// ecBy signs in place of ecPrivate, and faster; nil without it.
+	ecBy      ECDSA
 	edPublic  ed25519.PublicKey
 	edPrivate ed25519.PrivateKey
 

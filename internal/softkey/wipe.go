@@ -27,7 +27,7 @@ func (k *Key) Wipe() {
 		//lint:ignore SA1019 there is no other way to overwrite it.
 		wipeInt(k.ecPrivate.D)
 	}
-	k.secret, k.block, k.edPrivate, k.rsaPrivate, k.crt, k.rsaBy, k.ecPrivate = nil, nil, nil, nil, nil, nil, nil
+	k.secret, k.block, k.edPrivate, k.rsaPrivate, k.crt, k.rsaBy, k.ecPrivate, k.ecBy = nil, nil, nil, nil, nil, nil, nil, nil
 }
 
 func wipeInt(i *big.Int) {

@@ -76,9 +76,12 @@ func TestGoals(t *testing.T) {
 
 func TestGoalTable(t *testing.T) {
 	r := results{Figures: []figures{
-		{Target: "anyhsm", Op: "p256-sign", Threads: 1, Count: 1, P50: 10}, {Target: "p11-kit", Op: "p256-sign", Threads: 1, Count: 1, P50: 100},
-		{Target: "softhsm", Op: "p256-sign", Threads: 1, Count: 1, P50: 11}, {Target: "softhsm", Op: "gcm-1k", Threads: 1, Error: "0x70"},
-		{Target: "anyhsm", Op: "nginx-p256", Threads: clients, Count: 1, PerSecond: 95}, {Target: keyFile, Op: "nginx-p256", Threads: clients, Count: 1, PerSecond: 100},
+		{Target: "anyhsm", Op: "p256-sign", Threads: 1, Count: 1, P50: 10},
+		{Target: "p11-kit", Op: "p256-sign", Threads: 1, Count: 1, P50: 100},
+		{Target: "softhsm", Op: "p256-sign", Threads: 1, Count: 1, P50: 11},
+		{Target: "softhsm", Op: "gcm-1k", Threads: 1, Error: "0x70"},
+		{Target: "anyhsm", Op: "nginx-p256", Threads: clients, Count: 1, PerSecond: 95},
+		{Target: keyFile, Op: "nginx-p256", Threads: clients, Count: 1, PerSecond: 100},
 		{Target: "anyhsm", Op: "round-trip", Threads: 1, Count: 1, P50: 13},
 	}}
 	got := r.goalTable()

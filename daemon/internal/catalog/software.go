@@ -11,7 +11,7 @@ import (
 // The software provider has no build tag: session keys always live in it.
 func init() {
 	kinds["software"] = func(_ context.Context, _ config.Provider, environment Environment) (provider.Provider, error) {
-		environment.Logger.Info("RSA keys of provider software are used by " + software.Arithmetic())
+		environment.Logger.Info("RSA and P-256 keys of provider software are used by " + software.Arithmetic())
 		return software.New(software.Config{Sealer: environment.Keyring})
 	}
 }

@@ -45,7 +45,10 @@ func (k *key) acquire(ctx context.Context) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := parsed.DoRSA(doRSA); err != nil {
+	if err = parsed.DoRSA(doRSA); err == nil {
+		err = parsed.DoECDSA(doECDSA)
+	}
+	if err != nil {
 		parsed.Wipe()
 		return nil, err
 	}

@@ -4,6 +4,8 @@ package software
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -34,7 +36,45 @@ func TestOpenSSL(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, generated *rsa.PrivateKey) *softkey.Key {
+// TestOpenSSLSigns: Go verifies what OpenSSL signs with the same key, for digests of all lengths, and other curves stay Go's.
+func TestOpenSSLSigns(t *testing.T) {
+	m := cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}
+	for _, c := range []elliptic.Curve{elliptic.P256(), elliptic.P384()} {
+		generated, err := ecdsa.GenerateKey(c, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := false
+		byGo, byOpenSSL := parse(t, generated), parse(t, generated)
+		if err := byOpenSSL.DoECDSA(func(k *ecdsa.PrivateKey) (softkey.ECDSA, error) {
+			by, err := doECDSA(k)
+			asked = by != nil
+			return by, err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if asked != (c == elliptic.P256()) {
+			t.Errorf("OpenSSL signs on %s: %v", c.Params().Name, asked)
+		}
+		for length := range 65 {
+			// Often enough for numbers that begin with zeros.
+			for range 16 {
+				digest := make([]byte, length)
+				_, _ = rand.Read(digest)
+				signature, err := byOpenSSL.Sign(m, digest)
+				if err != nil || len(signature) != 2*((c.Params().BitSize+7)/8) {
+					t.Fatalf("%s, %d bytes: %d bytes, %v", c.Params().Name, length, len(signature), err)
+				}
+				if err := byGo.Verify(m, digest, signature); err != nil {
+					t.Fatalf("%s: Go refuses OpenSSL's signature of %d bytes: %v", c.Params().Name, length, err)
+				}
+			}
+		}
+		byOpenSSL.Wipe()
+	}
+}
+
+func parse(t *testing.T, generated any) *softkey.Key {
 	t.Helper()
 	encoded, err := x509.MarshalPKCS8PrivateKey(generated)
 	if err != nil {
