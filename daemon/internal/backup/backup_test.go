@@ -111,7 +111,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// same tells whether two stores hold the same.
+// same tells whether two stores hold the same, but for the count of those who have written.
 func same(t *testing.T, a, b *keystore.Store) {
 	t.Helper()
 	lines := func(s *keystore.Store) []string {
@@ -121,7 +121,10 @@ func same(t *testing.T, a, b *keystore.Store) {
 		var lines []string
 		for r, err := range dump.Records(t.Context()) {
 			check(t, err)
-			lines = append(lines, fmt.Sprintf("%s %v %q", r.Table, r.Columns, r.Values))
+			line := fmt.Sprintf("%s %v %q", r.Table, r.Columns, r.Values)
+			if !strings.HasPrefix(line, `counters [] ["writer"`) {
+				lines = append(lines, line)
+			}
 		}
 		return lines
 	}

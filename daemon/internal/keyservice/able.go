@@ -38,11 +38,12 @@ func (s *Service) able(ctx context.Context, t target, do task) (target, error) {
 		if err == nil {
 			can = append(can, p)
 		} else if refusal == nil {
-			refusal = s.limit(ctx, p.backend, do.raw(p.backend), err)
+			refusal = err
 		}
 	}
 	if len(can) == 0 {
-		return t, refusal
+		first := t.places[0].backend
+		return t, s.limit(ctx, first, do.raw(first), refusal)
 	}
 	t.places = can
 	return t, nil

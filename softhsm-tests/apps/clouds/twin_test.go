@@ -30,7 +30,8 @@ func TestTwin(t *testing.T) {
 	})
 	// Both go with the object.
 	on.Daemon.CLI(t, "key", "delete", "--token", on.Token, "--yes", "web")
-	if keys := on.Daemon.CLI(t, "provider", "keys", "gcp"); strings.Contains(keys, "cryptoKeyVersions") {
-		t.Errorf("keys are left:\n%s", keys)
+	keys := on.Daemon.CLI(t, "provider", "keys", "gcp")
+	if strings.Count(keys, "cryptoKeyVersions") != 2 || strings.Count(keys, "DESTROY_SCHEDULED") != 2 {
+		t.Errorf("the twins are not both about to be destroyed:\n%s", keys)
 	}
 }
