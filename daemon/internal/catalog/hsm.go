@@ -23,7 +23,7 @@ func init() {
 		}
 		return hsm.New(ctx, hsm.Config{
 			Name: c.Name, Library: c.Library, TokenLabel: c.Token, Serial: c.Serial, Slot: c.Slot,
-			PIN: string(pin), Sessions: c.Sessions, Log: environment.Logger.With("provider", c.Name),
+			PIN: string(pin), Sessions: c.Sessions, UserType: c.UserType, InitArgs: c.InitArgs, Log: environment.Logger.With("provider", c.Name),
 		})
 	}
 }

@@ -235,6 +235,8 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 			{"slot", p.Slot != nil},
 			{"pin", p.PIN != ""},
 			{"sessions", p.Sessions != 0},
+			{"user_type", p.UserType != 0},
+			{"init_args", p.InitArgs != ""},
 		} {
 			if key.set {
 				wrong("%s: %s means nothing for kind %q; remove it", name, key.name, p.Kind)
@@ -259,6 +261,13 @@ func (p Provider) check(number int, wrong func(string, ...any)) {
 		if err := p.PIN.check(); err != nil {
 			wrong("%s: pin: %v", name, err)
 		}
+	}
+	// 0 is the security officer, who uses no keys, and 2 a second login for one key.
+	if p.UserType == 2 || p.UserType > 1<<32-1 {
+		wrong("%s: user_type = %d is no user that logs in to use keys; remove it for CKU_USER, or give the number that the HSM's manual has", name, p.UserType)
+	}
+	if strings.ContainsRune(p.InitArgs, 0) {
+		wrong("%s: init_args has a zero byte, where the library would stop to read; remove it", name)
 	}
 	if p.Sessions < 1 || p.Sessions > 1024 {
 		wrong("%s: sessions = %d is out of range; choose 1 to 1024", name, p.Sessions)

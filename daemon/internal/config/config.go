@@ -79,13 +79,17 @@ type Provider struct {
 	Name string `toml:"name"`
 	Kind string `toml:"kind"`
 
-	// Library, Token, Serial, Slot, PIN and Sessions belong to kind hsm.
+	// What follows belongs to kind hsm.
 	Library  string  `toml:"library,omitempty"`
 	Token    string  `toml:"token,omitempty"`
 	Serial   string  `toml:"serial,omitempty"`
 	Slot     *uint64 `toml:"slot,omitempty"`
 	PIN      Secret  `toml:"pin,omitempty"`
 	Sessions int     `toml:"sessions,omitempty"`
+	// UserType is the CKU_ value to log in with; 0 for CKU_USER.
+	UserType uint64 `toml:"user_type,omitempty"`
+	// InitArgs is what the library wants to hear in C_Initialize.
+	InitArgs string `toml:"init_args,omitempty"`
 
 	// AWSKMS belongs to kind awskms: the block of a kind has the kind's name.
 	AWSKMS *AWSKMS `toml:"awskms,omitempty"`

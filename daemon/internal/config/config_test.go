@@ -136,6 +136,9 @@ func TestWrong(t *testing.T) {
 		{"no library", provider("name = \"a\"\nkind = \"hsm\"\ntoken = \"t\""), "absolute path of a PKCS#11 library"},
 		{"no token", provider("name = \"a\"\nkind = \"hsm\"\nlibrary = \"/l\""), "exactly one of token, serial and slot"},
 		{"token and slot", provider("name = \"a\"\nkind = \"hsm\"\nlibrary = \"/l\"\ntoken = \"t\"\nslot = 0"), "exactly one of"},
+		{"user type", provider("name = \"a\"\nkind = \"hsm\"\nlibrary = \"/l\"\ntoken = \"t\"\nuser_type = 2"), "user_type = 2"},
+		{"init args", provider("name = \"a\"\nkind = \"hsm\"\nlibrary = \"/l\"\ntoken = \"t\"\ninit_args = \"a\\u0000b\""), "init_args"},
+		{"init args elsewhere", provider("name = \"a\"\nkind = \"software\"\ninit_args = \"a\""), "init_args means nothing"},
 		{"sessions", provider("name = \"a\"\nkind = \"hsm\"\nlibrary = \"/l\"\ntoken = \"t\"\nsessions = -1"), "sessions = -1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
