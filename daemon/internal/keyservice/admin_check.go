@@ -3,6 +3,7 @@ package keyservice
 import (
 	"bytes"
 	"context"
+	"crypto/aes"
 	"crypto/sha256"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/softkey"
 )
 
-// CheckProvider exercises a provider: its health, its random numbers, and a key that is made, used and destroyed. The
+// CheckProvider exercises a provider: its health, its random numbers, and a key that is made, used and destroyed. A
 // signature is verified here, not by the provider.
 func (s *Service) CheckProvider(ctx context.Context, call Call, name string) (results []CheckResult, err error) {
 	r := begin(call, "provider.check")
@@ -61,7 +62,7 @@ func checkRandom(ctx context.Context, source provider.RandomSource) error {
 	return err
 }
 
-// checkKey makes a key, signs with it and destroys it.
+// checkKey makes a key, uses it and destroys it.
 func (s *Service) checkKey(ctx context.Context, b *backend, step func(string, func() (string, error)) bool) {
 	var made target
 	var public cryptoki.Attributes
@@ -72,6 +73,22 @@ func (s *Service) checkKey(ctx context.Context, b *backend, step func(string, fu
 	if !passed || len(made.places) == 0 {
 		return
 	}
+	if public == nil {
+		s.checkCipher(ctx, b, made, step)
+	} else {
+		s.checkSignature(ctx, made, public, step)
+	}
+	if b.capabilities.Keeps {
+		step("destroy", func() (string, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+			defer cancel()
+			return "", destroyAt(ctx, made, made.places[0])
+		})
+	}
+}
+
+// checkSignature signs with a key pair.
+func (s *Service) checkSignature(ctx context.Context, made target, public cryptoki.Attributes, step func(string, func() (string, error)) bool) {
 	hashing := cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA_SHA256}
 	if keyType, _ := public.KeyType(); keyType == cryptoki.CKK_RSA {
 		hashing.Type = cryptoki.CKM_SHA256_RSA_PKCS
@@ -83,7 +100,7 @@ func (s *Service) checkKey(ctx context.Context, b *backend, step func(string, fu
 		return
 	}
 	var signature []byte
-	passed = step("sign", func() (string, error) {
+	passed := step("sign", func() (string, error) {
 		signature, err = use(ctx, s, made, "sign", func(ctx context.Context, _ *backend, key provider.Signer) ([]byte, error) {
 			return key.Sign(ctx, m, digest)
 		})
@@ -98,16 +115,38 @@ func (s *Service) checkKey(ctx context.Context, b *backend, step func(string, fu
 			return "", key.Verify(m, digest[:], signature)
 		})
 	}
-	if b.capabilities.Keeps {
-		step("destroy", func() (string, error) {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
-			defer cancel()
-			return "", destroyAt(ctx, made, made.places[0])
-		})
-	}
 }
 
-// makeCheckKey makes a key that becomes no object; a target without a place if that is not possible without leaving
+// checkCipher encrypts and decrypts with a secret key.
+func (s *Service) checkCipher(ctx context.Context, b *backend, made target, step func(string, func() (string, error)) bool) {
+	block := make([]byte, aes.BlockSize)
+	m := cryptoki.Mechanism{Type: cryptoki.CKM_AES_CBC, Params: cryptoki.IVParams{IV: block}}
+	const both = cryptoki.CKF_ENCRYPT | cryptoki.CKF_DECRYPT
+	if !b.capabilities.Can(m.Type, both) {
+		m = cryptoki.Mechanism{Type: cryptoki.CKM_AES_GCM, Params: cryptoki.GCMParams{IV: block[:12], TagBits: 128}}
+	}
+	var encrypted []byte
+	passed := step("encrypt", func() (detail string, err error) {
+		encrypted, err = use(ctx, s, made, "encrypt", func(ctx context.Context, _ *backend, key provider.Encrypter) ([]byte, error) {
+			return key.Encrypt(ctx, m, block)
+		})
+		return m.Type.String(), err
+	})
+	if !passed {
+		return
+	}
+	step("decrypt", func() (string, error) {
+		decrypted, err := use(ctx, s, made, "decrypt", func(ctx context.Context, _ *backend, key provider.Decrypter) ([]byte, error) {
+			return key.Decrypt(ctx, m, encrypted)
+		})
+		if err == nil && (!bytes.Equal(decrypted, block) || bytes.Contains(encrypted, block)) {
+			err = fault.New(fault.FunctionFailed, "the provider does not give back what it encrypted; do not use it")
+		}
+		return m.Type.String(), err
+	})
+}
+
+// makeCheckKey makes a key that becomes no object, and gives the public half of a pair; a target without a place if that is not possible without leaving
 // something behind.
 func (s *Service) makeCheckKey(ctx context.Context, b *backend) (key target, public cryptoki.Attributes, detail string, err error) {
 	if _, ok := b.Provider.(provider.Destroyer); b.capabilities.Keeps && !ok {
@@ -122,10 +161,16 @@ func (s *Service) makeCheckKey(ctx context.Context, b *backend) (key target, pub
 	}
 	p256, _ := curve.ByName("P-256")
 	order := onCurve(cryptoki.CKM_EC_KEY_PAIR_GEN, p256)
-	if !b.capabilities.Can(order.mechanism, cryptoki.CKF_GENERATE_KEY_PAIR) {
-		if order, err = parseSpec("rsa:2048"); err != nil {
-			return key, nil, "", err
-		}
+	switch can := b.capabilities.Can; {
+	case can(order.mechanism, cryptoki.CKF_GENERATE_KEY_PAIR):
+	case can(cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN, cryptoki.CKF_GENERATE_KEY_PAIR):
+		order, err = parseSpec("rsa:2048")
+	default:
+		// Some services keep secret keys only.
+		order, err = parseSpec("aes:256")
+	}
+	if err != nil {
+		return key, nil, "", err
 	}
 	open, private, err := order.templates("anyhsm check", nil, nil, false)
 	if err != nil {
@@ -135,7 +180,12 @@ func (s *Service) makeCheckKey(ctx context.Context, b *backend) (key target, pub
 		Identity:  provider.Identity{UID: identify(Call{}, "", ""), Token: tokens[0].UID, Session: b.name == Software},
 		Mechanism: cryptoki.Mechanism{Type: order.mechanism},
 	}
-	if request.Public, request.Private, err = object.NewKeyPair(request.Mechanism, open, private); err != nil {
+	if order.pair {
+		request.Public, request.Private, err = object.NewKeyPair(request.Mechanism, open, private)
+	} else {
+		request.Private, err = object.New(object.Generate, request.Mechanism.Type, private)
+	}
+	if err != nil {
 		return key, nil, "", err
 	}
 	if err := b.capabilities.CheckGenerate(request); err != nil {
@@ -145,7 +195,9 @@ func (s *Service) makeCheckKey(ctx context.Context, b *backend) (key target, pub
 	if err != nil {
 		return key, nil, "", err
 	}
-	public, private = object.Complete(request.Public, request.Private, generated.Public)
+	if private = request.Private; order.pair {
+		public, private = object.Complete(request.Public, request.Private, generated.Public)
+	}
 	key.UID, key.Token, key.Attributes = request.Identity.UID, request.Identity.Token, private
 	key.session = request.Identity.Session
 	key.places = []place{{b, keystore.KeyReference{Provider: b.name, Ref: generated.Ref}}}
