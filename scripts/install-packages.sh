@@ -12,6 +12,8 @@ packages=(
 if [ "${1:-}" != quickstart ]; then
 	packages+=(
 		softhsm2                # the reference HSM
+		libnss3 libnss3-tools   # Firefox's softokn behind the provider hsm, and certutil
+		opencryptoki            # IBM's soft token behind the provider hsm; tests run a pkcsslotd of their own
 		p11-kit p11-kit-modules # the remote that make bench compares with
 		python3-pykmip          # a KMIP server
 		openjdk-17-jdk-headless # SunPKCS11 and keytool

@@ -56,7 +56,7 @@ var rules = []rule{
 }
 
 // mayUseC are the packages that may use cgo. Each has a C library or the C ABI on its other side.
-var mayUseC = []string{"p11module", "softhsm-tests/"}
+var mayUseC = []string{"p11module", "daemon/internal/provider/hsm", "softhsm-tests/"}
 
 type listed struct {
 	ImportPath string

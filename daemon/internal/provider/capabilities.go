@@ -57,6 +57,11 @@ type Mechanism struct {
 	// HashSized tells that CKM_ECDSA takes only what can be brought to the length of a SHA-2 digest without changing
 	// the signature: on P-521, for which the longest is SHA-512, no more than 64 bytes.
 	HashSized bool
+	// ImplicitRejection tells that CKM_RSA_PKCS decrypts what is wrongly padded to bytes that look random, the same each
+	// time, instead of refusing it, so that nobody learns from its errors.
+	ImplicitRejection bool
+	// NoEmpty tells that CKM_RSA_PKCS makes something else of an encrypted message of no bytes.
+	NoEmpty bool
 	// IVSize and TagSize are the only lengths, in bytes, of the initialisation vector and the tag that CKM_AES_GCM
 	// takes; 0 for all.
 	IVSize, TagSize int

@@ -1,14 +1,10 @@
 package hsm
 
 import (
-	"errors"
-
 	"github.com/miekg/pkcs11"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
-	"github.com/anyhsm/anyhsm/internal/curve"
-	"github.com/anyhsm/anyhsm/internal/mechanism"
 )
 
 // traits is what we know of a token beyond the table of its mechanisms.
@@ -116,8 +112,17 @@ func (p *Provider) examine(s *session) error {
 			}
 			m.MinSize, m.MaxSize = uint64(edwards[0].Bits), uint64(edwards[len(edwards)-1].Bits)
 			m.Flags |= cryptoki.CKF_EC_OID
+		case cryptoki.CKM_GENERIC_SECRET_KEY_GEN:
+			if m, err = s.probeSecrets(m); err != nil {
+				return err
+			}
 		default:
 			m = narrow(m, info)
+		}
+		if m.Type == cryptoki.CKM_RSA_PKCS && m.Flags&decrypt != 0 {
+			if err := s.probePKCS(&m); err != nil {
+				return err
+			}
 		}
 		if m.MinSize > m.MaxSize {
 			continue
@@ -138,9 +143,6 @@ func narrow(m provider.Mechanism, info pkcs11.MechanismInfo) provider.Mechanism 
 	switch m.Type {
 	case cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN, cryptoki.CKM_RSA_PKCS, cryptoki.CKM_RSA_X_509,
 		cryptoki.CKM_RSA_PKCS_PSS, cryptoki.CKM_RSA_PKCS_OAEP:
-	case cryptoki.CKM_GENERIC_SECRET_KEY_GEN:
-		// The standard says bits, and many tokens mean bytes: neither limit can be trusted to be the other's.
-		return m
 	case cryptoki.CKM_AES_KEY_GEN, cryptoki.CKM_AES_ECB, cryptoki.CKM_AES_CBC, cryptoki.CKM_AES_CBC_PAD,
 		cryptoki.CKM_AES_CTR, cryptoki.CKM_AES_GCM:
 		// The standard says bytes, and some tokens mean bits.
@@ -158,138 +160,4 @@ func narrow(m provider.Mechanism, info pkcs11.MechanismInfo) provider.Mechanism 
 		m.MaxSize = most
 	}
 	return m
-}
-
-// probeCurves finds out which curves the token has by making session keys on them. It returns those of CKK_EC and
-// those of CKK_EC_EDWARDS, the smallest first, and fills traits.curves.
-func (p *Provider) probeCurves(s *session, of map[cryptoki.MechanismType]pkcs11.MechanismInfo) (weierstrass, edwards []*curve.Curve, err error) {
-	p.traits.curves = map[string][]byte{}
-	for _, c := range curve.All() {
-		t := cryptoki.CKM_EC_KEY_PAIR_GEN
-		if c.KeyType == cryptoki.CKK_EC_EDWARDS {
-			t = cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN
-		}
-		if _, has := of[t]; !has {
-			continue
-		}
-		params, err := s.probeCurve(t, c)
-		if err != nil {
-			return nil, nil, err
-		}
-		if params == nil {
-			continue
-		}
-		p.traits.curves[string(c.Params)] = params
-		if c.KeyType == cryptoki.CKK_EC_EDWARDS {
-			edwards = append(edwards, c)
-		} else {
-			weierstrass = append(weierstrass, c)
-		}
-	}
-	return weierstrass, edwards, nil
-}
-
-// probeCurve returns the form of a curve's parameters that the token takes; nil if it takes none.
-func (s *session) probeCurve(t cryptoki.MechanismType, c *curve.Curve) ([]byte, error) {
-	forms := [][]byte{c.Params}
-	if c.KeyType == cryptoki.CKK_EC_EDWARDS {
-		// PKCS#11 3.0's curveName, which some tokens want instead of the object identifier.
-		const name = "edwards25519"
-		forms = append(forms, append([]byte{0x13, byte(len(name))}, name...))
-	}
-	for _, params := range forms {
-		session := cryptoki.Bool(cryptoki.CKA_TOKEN, false)
-		public, private, err := s.GenerateKeyPair(s.handle, []*pkcs11.Mechanism{pkcs11.NewMechanism(uint(t), nil)},
-			template(session, cryptoki.Bytes(cryptoki.CKA_EC_PARAMS, params), cryptoki.Bool(cryptoki.CKA_VERIFY, true)),
-			template(session, cryptoki.Bool(cryptoki.CKA_SIGN, true)))
-		if sessionLost(err) {
-			return nil, err
-		}
-		if err != nil {
-			continue
-		}
-		_ = s.DestroyObject(s.handle, public)
-		_ = s.DestroyObject(s.handle, private)
-		return params, nil
-	}
-	return nil, nil
-}
-
-// hashes are those that RSA paddings can have as parameter.
-var hashes = []struct {
-	hash cryptoki.MechanismType
-	mgf  uint64
-}{
-	{cryptoki.CKM_SHA_1, cryptoki.CKG_MGF1_SHA1},
-	{cryptoki.CKM_SHA224, cryptoki.CKG_MGF1_SHA224},
-	{cryptoki.CKM_SHA256, cryptoki.CKG_MGF1_SHA256},
-	{cryptoki.CKM_SHA384, cryptoki.CKG_MGF1_SHA384},
-	{cryptoki.CKM_SHA512, cryptoki.CKG_MGF1_SHA512},
-}
-
-// probeHashes finds out with which hashes a token does PSS and OAEP where the paddings cannot be ours because it does
-// no raw RSA.
-func (p *Provider) probeHashes(s *session, c *provider.Capabilities) error {
-	var probe *pkcs11.ObjectHandle
-	for i := range c.Mechanisms {
-		m := &c.Mechanisms[i]
-		pss := m.Type == cryptoki.CKM_RSA_PKCS_PSS && !p.traits.rawSign
-		oaep := m.Type == cryptoki.CKM_RSA_PKCS_OAEP && !p.traits.rawDecrypt
-		if !pss && !oaep {
-			continue
-		}
-		if probe == nil {
-			key, err := s.probeRSA()
-			if err != nil {
-				return err
-			}
-			defer func() { _ = s.DestroyObject(s.handle, key) }()
-			probe = &key
-		}
-		m.Hashes = []cryptoki.MechanismType{}
-		m.SameMGF, m.NoLabel = true, true
-		for _, h := range hashes {
-			err := s.probeHash(m.Type, h.hash, h.mgf, &object{handle: *probe})
-			if sessionLost(err) {
-				return err
-			}
-			if err == nil {
-				m.Hashes = append(m.Hashes, h.hash)
-			}
-		}
-	}
-	return nil
-}
-
-// probeHash tries a padding with a hash; the error is nil if the token does it.
-func (s *session) probeHash(t, hash cryptoki.MechanismType, mgf uint64, key *object) error {
-	if t == cryptoki.CKM_RSA_PKCS_PSS {
-		size := 0
-		if h, ok := mechanism.HashOf(hash); ok {
-			size = h.Size()
-		}
-		m := cryptoki.Mechanism{Type: t, Params: cryptoki.PSSParams{Hash: hash, MGF: mgf, SaltLength: 20}}
-		_, err := s.operate(s.SignInit, s.Sign, m, key, make([]byte, size))
-		return err
-	}
-	m := cryptoki.Mechanism{Type: t, Params: cryptoki.OAEPParams{Hash: hash, MGF: mgf}}
-	_, err := s.operate(s.DecryptInit, s.Decrypt, m, key, make([]byte, 256))
-	var begin *initError
-	if errors.As(err, &begin) || sessionLost(err) {
-		return err
-	}
-	// The operation had begun, which is the answer; that rubbish does not decrypt is no news.
-	return nil
-}
-
-func (s *session) probeRSA() (pkcs11.ObjectHandle, error) {
-	session := cryptoki.Bool(cryptoki.CKA_TOKEN, false)
-	public, private, err := s.GenerateKeyPair(s.handle,
-		[]*pkcs11.Mechanism{pkcs11.NewMechanism(uint(cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN), nil)},
-		template(session, cryptoki.Ulong(cryptoki.CKA_MODULUS_BITS, uint64(2048)), cryptoki.Bytes(cryptoki.CKA_PUBLIC_EXPONENT, []byte{1, 0, 1})),
-		template(session, cryptoki.Bool(cryptoki.CKA_SIGN, true), cryptoki.Bool(cryptoki.CKA_DECRYPT, true)))
-	if err == nil {
-		_ = s.DestroyObject(s.handle, public)
-	}
-	return private, err
 }

@@ -1,11 +1,15 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
+	"github.com/miekg/pkcs11"
+
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
 )
 
 // block is the block length of AES in bytes.
@@ -24,7 +28,11 @@ func (k *key) Encrypt(ctx context.Context, m cryptoki.Mechanism, plaintext []byt
 				return nil, fault.New(fault.DataLenRange, "%s encrypts whole blocks of 16 bytes, not %d bytes", m.Type, len(plaintext))
 			}
 		}
-		return s.operate(s.EncryptInit, s.Encrypt, m, o, plaintext)
+		// The longest result is a tag or a block of padding longer than the message.
+		encrypt := func(handle pkcs11.SessionHandle, data []byte) ([]byte, error) {
+			return s.Encrypt(handle, data, len(data)+2*block)
+		}
+		return s.operate(s.EncryptInit, encrypt, m, o, plaintext)
 	})
 }
 
@@ -41,8 +49,11 @@ func (k *key) Decrypt(ctx context.Context, m cryptoki.Mechanism, ciphertext []by
 		params, oaep := m.Params.(cryptoki.OAEPParams)
 		var plaintext []byte
 		var err error
-		// SoftHSM takes a label and does not look at it.
-		ours := oaep && len(params.Label) > 0 && k.provider.traits.rawDecrypt
+		// SoftHSM takes a label and does not look at it; opencryptoki takes a mask's hash that it does not have for another.
+		ours := oaep && (len(params.Label) > 0 || !oneHash(params)) && k.provider.traits.rawDecrypt
+		if m.Type == cryptoki.CKM_AES_CBC_PAD && k.provider.capabilities.Can(cryptoki.CKM_AES_CBC, cryptoki.CKF_DECRYPT) {
+			return s.decryptPadded(m, o, ciphertext)
+		}
 		if !ours {
 			plaintext, err = s.operate(s.DecryptInit, s.Decrypt, m, o, ciphertext)
 		}
@@ -59,6 +70,34 @@ func (k *key) Decrypt(ctx context.Context, m cryptoki.Mechanism, ciphertext []by
 		}
 		return plaintext, nil
 	})
+}
+
+// decryptPadded takes the padding off here: opencryptoki does not look whether it is one.
+func (s *session) decryptPadded(m cryptoki.Mechanism, o *object, ciphertext []byte) ([]byte, error) {
+	padded, err := s.operate(s.DecryptInit, s.Decrypt, cryptoki.Mechanism{Type: cryptoki.CKM_AES_CBC, Params: m.Params}, o, ciphertext)
+	if err != nil {
+		return nil, undecryptable(m, err)
+	}
+	return unpad(padded)
+}
+
+// unpad takes the padding of CBC off; it wipes what has none.
+func unpad(padded []byte) ([]byte, error) {
+	if len(padded) > 0 {
+		n := int(padded[len(padded)-1])
+		if n >= 1 && n <= min(block, len(padded)) && bytes.Count(padded[len(padded)-n:], []byte{byte(n)}) == n {
+			return padded[:len(padded)-n], nil
+		}
+	}
+	clear(padded)
+	return nil, errUndecryptable
+}
+
+// oneHash tells whether data and mask have the same hash.
+func oneHash(params cryptoki.OAEPParams) bool {
+	data, _ := mechanism.HashOf(params.Hash)
+	generator, _ := mechanism.MGFHash(params.MGF)
+	return data == generator
 }
 
 // undecryptable gives the refusal of a ciphertext its proper kind. The length was checked, so what the library cannot

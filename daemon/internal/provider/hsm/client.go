@@ -11,7 +11,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
-// client is what we use of *pkcs11.Ctx: one C_ function each.
+// client is what we use of a library: one C_ function each. All but Encrypt and WrapKey are *pkcs11.Ctx's.
 type client interface {
 	Initialize(options ...pkcs11.InitializeOption) error
 	Finalize() error
@@ -31,7 +31,7 @@ type client interface {
 	FindObjects(s pkcs11.SessionHandle, most int) ([]pkcs11.ObjectHandle, bool, error)
 	FindObjectsFinal(s pkcs11.SessionHandle) error
 	EncryptInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, key pkcs11.ObjectHandle) error
-	Encrypt(s pkcs11.SessionHandle, plaintext []byte) ([]byte, error)
+	Encrypt(s pkcs11.SessionHandle, plaintext []byte, room int) ([]byte, error)
 	DecryptInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, key pkcs11.ObjectHandle) error
 	Decrypt(s pkcs11.SessionHandle, ciphertext []byte) ([]byte, error)
 	SignInit(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, key pkcs11.ObjectHandle) error
@@ -39,7 +39,7 @@ type client interface {
 	GenerateKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, template []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	GenerateKeyPair(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, public, private []*pkcs11.Attribute) (pkcs11.ObjectHandle, pkcs11.ObjectHandle, error)
 	DeriveKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, key pkcs11.ObjectHandle, template []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
-	WrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, wrapping, key pkcs11.ObjectHandle) ([]byte, error)
+	WrapKey(s pkcs11.SessionHandle, mechanism uint, iv []byte, wrapping, key pkcs11.ObjectHandle, room int) ([]byte, error)
 	GenerateRandom(s pkcs11.SessionHandle, length int) ([]byte, error)
 }
 
@@ -55,10 +55,14 @@ var load = func(path string) (client, error) {
 		return nil, fault.New(fault.DeviceError, "%s is a directory; `library` must name the PKCS#11 library itself", path)
 	}
 	context := pkcs11.New(path)
-	if context == nil {
+	var whole client
+	if context != nil {
+		whole = newRoomy(context, path)
+	}
+	if whole == nil {
 		return nil, fault.New(fault.DeviceError, "%s cannot be loaded as a PKCS#11 library: it is no shared library for this machine, lacks C_GetFunctionList, or misses a library of its own; look at `ldd %s`", path, path)
 	}
-	return context, nil
+	return whole, nil
 }
 
 // initialize calls C_Initialize and tells whether it was us who initialised the library. Another user of the same

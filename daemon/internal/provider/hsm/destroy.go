@@ -18,27 +18,38 @@ func (p *Provider) Destroy(ctx context.Context, reference provider.Reference) er
 	if err != nil {
 		return p.explain(operation, err)
 	}
-	_, err = do(ctx, p, operation, func(_ context.Context, s *session) (struct{}, error) {
-		var none struct{}
+	_, err = do(ctx, p, operation, func(ctx context.Context, s *session) (struct{}, error) {
 		s.forget(reference.Ref)
-		// Which key is meant must be clear before anything is destroyed.
-		handle, err := s.locate(r)
-		gone := errors.Is(err, errGone)
-		if err != nil && !gone {
-			return none, err
-		}
-		if r.Class == cryptoki.CKO_PRIVATE_KEY && (!gone || len(r.Public) > 0) {
-			// The public half first: while the private one is there a repeated call still finds its way.
-			if err := s.destroyHalves(r); err != nil {
-				return none, err
+		for attempt := 1; ; attempt++ {
+			err := s.destroyKey(r)
+			// Somebody else has destroyed it, or the handle means nothing any more: opencryptoki loses handles while
+			// another session destroys something. Looking again tells which.
+			if !is(err, cryptoki.CKR_OBJECT_HANDLE_INVALID) || attempt == makeAttempts || ctx.Err() != nil {
+				return struct{}{}, err
 			}
 		}
-		if gone {
-			return none, nil
-		}
-		return none, s.destroy(handle)
 	})
 	return err
+}
+
+// destroyKey destroys the objects of a reference.
+func (s *session) destroyKey(r reference) error {
+	// Which key is meant must be clear before anything is destroyed.
+	handle, err := s.locate(r)
+	gone := errors.Is(err, errGone)
+	if err != nil && !gone {
+		return err
+	}
+	if r.Class == cryptoki.CKO_PRIVATE_KEY && (!gone || len(r.Public) > 0) {
+		// The public half first: while the private one is there a repeated call still finds its way.
+		if err := s.destroyHalves(r); err != nil {
+			return err
+		}
+	}
+	if gone {
+		return nil
+	}
+	return s.DestroyObject(s.handle, handle)
 }
 
 // destroyHalves destroys the public keys that belong to a reference.
@@ -56,7 +67,7 @@ func (s *session) destroyHalves(r reference) error {
 		if len(r.Public) > 0 && !bytes.Equal(fingerprint(public), r.Public) {
 			continue
 		}
-		if err := s.destroy(half); err != nil {
+		if err := s.DestroyObject(s.handle, half); err != nil {
 			return err
 		}
 	}

@@ -56,15 +56,15 @@ func (p *Provider) Generate(ctx context.Context, request provider.GenerateReques
 			if err := s.sweep(r); err != nil {
 				return none, err
 			}
-			made, err := s.made(r)
+			made, err := s.made(r, request.Private)
 			if err != nil || made != nil {
 				return generated(made), err
 			}
-			var half pkcs11.ObjectHandle
+			var half, own pkcs11.ObjectHandle
 			if keyPair {
-				half, _, err = s.GenerateKeyPair(s.handle, mechanism, public, private)
+				half, own, err = s.GenerateKeyPair(s.handle, mechanism, public, private)
 			} else {
-				_, err = s.GenerateKey(s.handle, mechanism, private)
+				own, err = s.GenerateKey(s.handle, mechanism, private)
 			}
 			if passing(err) && attempt < makeAttempts && ctx.Err() == nil {
 				continue
@@ -72,7 +72,11 @@ func (p *Provider) Generate(ctx context.Context, request provider.GenerateReques
 			if err != nil {
 				return none, err
 			}
-			return s.fresh(r, half)
+			fresh, err := s.fresh(r, half)
+			if err == nil {
+				fresh.Private, err = s.stricter(own, r, request.Private)
+			}
+			return fresh, err
 		}
 	})
 }
@@ -96,6 +100,30 @@ func (s *session) fresh(r reference, half pkcs11.ObjectHandle) (provider.Generat
 	return made, nil
 }
 
+// stricter tells where the token guards a key more than the template asked for. NSS reveals the value of no key in its
+// database, whatever CKA_SENSITIVE says there: so what counts is whether the value can be read.
+func (s *session) stricter(key pkcs11.ObjectHandle, r reference, asked cryptoki.Attributes) (cryptoki.Attributes, error) {
+	if asked.Bool(cryptoki.CKA_SENSITIVE) || !asked.Bool(cryptoki.CKA_EXTRACTABLE) {
+		return nil, nil
+	}
+	has, err := s.read(key, cryptoki.CKA_EXTRACTABLE)
+	if err != nil {
+		return nil, err
+	}
+	if has.Has(cryptoki.CKA_EXTRACTABLE) && !has.Bool(cryptoki.CKA_EXTRACTABLE) {
+		return cryptoki.Attributes{cryptoki.Bool(cryptoki.CKA_EXTRACTABLE, false)}, nil
+	}
+	secret, err := s.read(key, secretsOf(r.KeyType)[0])
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(secret)
+	if len(secret) == 0 {
+		return cryptoki.Attributes{cryptoki.Bool(cryptoki.CKA_SENSITIVE, true)}, nil
+	}
+	return nil, nil
+}
+
 func generated(made *provider.Generated) provider.Generated {
 	if made == nil {
 		return provider.Generated{}
@@ -115,8 +143,9 @@ func newReference(identity provider.Identity) (reference, error) {
 	return reference{ID: id}, nil
 }
 
-// made looks for the key that a reference without a fingerprint names, and says what it is; nil if it is not there.
-func (s *session) made(r reference) (*provider.Generated, error) {
+// made looks for the key that a reference without a fingerprint names, and says what it is, and what became of the
+// attributes asked for; nil if it is not there.
+func (s *session) made(r reference, asked cryptoki.Attributes) (*provider.Generated, error) {
 	handle, err := s.locate(r)
 	if errors.Is(err, errGone) {
 		return nil, nil
@@ -135,7 +164,8 @@ func (s *session) made(r reference) (*provider.Generated, error) {
 		r.Public = fingerprint(made.Public)
 	}
 	made.Ref = r.encode()
-	return made, nil
+	made.Private, err = s.stricter(handle, r, asked)
+	return made, err
 }
 
 // usages are the CKA_ usage flags that tokens know for a type of key; others are refused by some.

@@ -37,25 +37,27 @@ func (p *Provider) Import(ctx context.Context, identity provider.Identity, attri
 			}
 			if len(halves) == 0 {
 				with := append(public.Clone(), pick(attributes, cryptoki.CKA_LABEL)...)
-				if err := s.create(ctx, r, cryptoki.CKO_PUBLIC_KEY, p.publicTemplate(r, with)); err != nil {
+				if _, err := s.create(ctx, r, cryptoki.CKO_PUBLIC_KEY, p.publicTemplate(r, with)); err != nil {
 					return none, err
 				}
 			}
 		}
 		switch _, err := s.locate(r); {
 		case errors.Is(err, errGone):
-			if err := s.create(ctx, r, r.Class, p.keyTemplate(r, attributes, true)); err != nil {
+			own, err := s.create(ctx, r, r.Class, p.keyTemplate(r, attributes, true))
+			if err != nil {
 				return none, err
 			}
 			// SoftHSM does not always find at once what it has made, so it is not looked for.
 			if public != nil {
 				r.Public = fingerprint(public)
 			}
-			return provider.Generated{Ref: r.encode(), Public: public}, nil
+			private, err := s.stricter(own, r, attributes)
+			return provider.Generated{Ref: r.encode(), Public: public, Private: private}, err
 		case err != nil:
 			return none, err
 		}
-		made, err := s.made(r)
+		made, err := s.made(r, attributes)
 		if err == nil && made == nil {
 			err = errGone
 		}

@@ -69,16 +69,21 @@ func (k *key) Export(ctx context.Context) (cryptoki.Attributes, error) {
 		if flags.Bool(cryptoki.CKA_SENSITIVE) || !flags.Bool(cryptoki.CKA_EXTRACTABLE) {
 			return nil, fault.New(fault.AttributeSensitive, "the HSM's key is sensitive or not extractable, so its value cannot be read")
 		}
-		types := []cryptoki.AttributeType{cryptoki.CKA_VALUE}
-		if k.keyType == cryptoki.CKK_RSA {
-			types = rsaSecrets
-		}
+		types := secretsOf(k.keyType)
 		secret, err := s.read(o.handle, types...)
 		if err == nil && len(secret) != len(types) {
 			return secret, fault.New(fault.AttributeSensitive, "the HSM does not reveal all of the key's value")
 		}
 		return secret, err
 	})
+}
+
+// secretsOf are the secret attributes of a type of key.
+func secretsOf(keyType cryptoki.KeyType) []cryptoki.AttributeType {
+	if keyType == cryptoki.CKK_RSA {
+		return rsaSecrets
+	}
+	return []cryptoki.AttributeType{cryptoki.CKA_VALUE}
 }
 
 // rsaSecrets are the secret attributes of an RSA private key.
@@ -99,8 +104,8 @@ func (k *key) ready(ctx context.Context, operation string, m cryptoki.Mechanism,
 }
 
 // failed tells whether the library refused an operation for a reason that it does not know how to name: SoftHSM
-// answers CKR_GENERAL_ERROR to all that OpenSSL does not decrypt.
+// answers CKR_GENERAL_ERROR to all that OpenSSL does not decrypt, NSS CKR_ARGUMENTS_BAD to a number beyond the modulus.
 func failed(err error) bool {
 	var begin *initError
-	return !errors.As(err, &begin) && is(err, cryptoki.CKR_GENERAL_ERROR, cryptoki.CKR_FUNCTION_FAILED)
+	return !errors.As(err, &begin) && is(err, cryptoki.CKR_GENERAL_ERROR, cryptoki.CKR_FUNCTION_FAILED, cryptoki.CKR_ARGUMENTS_BAD)
 }

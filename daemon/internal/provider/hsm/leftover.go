@@ -43,19 +43,19 @@ func (s *session) sweep(r reference) error {
 
 // create makes an object of which there is none yet with this name and class. What a failed attempt has left goes before
 // the next one.
-func (s *session) create(ctx context.Context, r reference, class cryptoki.ObjectClass, attributes cryptoki.Attributes) error {
+func (s *session) create(ctx context.Context, r reference, class cryptoki.ObjectClass, attributes cryptoki.Attributes) (pkcs11.ObjectHandle, error) {
 	for attempt := 1; ; attempt++ {
-		_, err := s.CreateObject(s.handle, template(attributes...))
+		made, err := s.CreateObject(s.handle, template(attributes...))
 		if !passing(err) || attempt == makeAttempts || ctx.Err() != nil {
-			return err
+			return made, err
 		}
 		left, err := s.find(r.match(class)...)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		for _, o := range left {
 			if err := s.destroy(o); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}
@@ -70,14 +70,15 @@ func passing(err error) bool {
 	return is(err, cryptoki.CKR_GENERAL_ERROR, cryptoki.CKR_FUNCTION_FAILED, cryptoki.CKR_TEMPLATE_INCONSISTENT, cryptoki.CKR_OBJECT_HANDLE_INVALID)
 }
 
-// whole tells whether a key that is there was generated to its end. A token sets CKA_LOCAL on a key that it generated;
-// SoftHSM does so together with the key's value, after it has made the object.
+// whole tells whether a key that is there was generated to its end. SoftHSM makes the object first, and then sets the key's
+// value together with CKA_LOCAL. A token that does not remember how its keys came about, NSS for one, has no
+// CKA_KEY_GEN_MECHANISM, and CKA_LOCAL is false for all of them: there it says nothing.
 func (s *session) whole(key pkcs11.ObjectHandle, r reference) (bool, error) {
-	has, err := s.read(key, cryptoki.CKA_LOCAL)
+	has, err := s.read(key, cryptoki.CKA_LOCAL, cryptoki.CKA_KEY_GEN_MECHANISM)
 	if err != nil {
 		return false, err
 	}
-	if has.Has(cryptoki.CKA_LOCAL) && !has.Bool(cryptoki.CKA_LOCAL) {
+	if has.Has(cryptoki.CKA_KEY_GEN_MECHANISM) && has.Has(cryptoki.CKA_LOCAL) && !has.Bool(cryptoki.CKA_LOCAL) {
 		return false, nil
 	}
 	if r.Class != cryptoki.CKO_PRIVATE_KEY {

@@ -71,8 +71,9 @@ type initError struct{ cause error }
 func (e *initError) Error() string { return e.cause.Error() }
 func (e *initError) Unwrap() error { return e.cause }
 
-// unsupported tells that the token refused a parameter that the standard allows. SoftHSM says CKR_ARGUMENTS_BAD.
+// unsupported tells that the token refused a parameter that the standard allows. SoftHSM says CKR_ARGUMENTS_BAD, and
+// opencryptoki says it only when it gets the data.
 func unsupported(err error) bool {
 	var begin *initError
-	return errors.As(err, &begin) && is(err, cryptoki.CKR_MECHANISM_PARAM_INVALID, cryptoki.CKR_ARGUMENTS_BAD, cryptoki.CKR_MECHANISM_INVALID)
+	return is(err, cryptoki.CKR_MECHANISM_PARAM_INVALID) || errors.As(err, &begin) && is(err, cryptoki.CKR_MECHANISM_PARAM_INVALID, cryptoki.CKR_ARGUMENTS_BAD, cryptoki.CKR_MECHANISM_INVALID)
 }

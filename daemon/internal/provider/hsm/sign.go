@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
@@ -18,6 +19,12 @@ func (k *key) Sign(ctx context.Context, m cryptoki.Mechanism, data []byte) ([]by
 		data, err := k.signable(o, m, data)
 		if err != nil {
 			return nil, err
+		}
+		if m.Type == cryptoki.CKM_RSA_PKCS && len(data) == 0 && k.provider.traits.rawSign {
+			// Nobody signs nothing, and opencryptoki refuses it.
+			padded := bytes.Repeat([]byte{0xff}, o.size)
+			padded[0], padded[1], padded[o.size-1] = 0, 1, 0
+			return s.operate(s.SignInit, s.Sign, cryptoki.Mechanism{Type: cryptoki.CKM_RSA_X_509}, o, padded)
 		}
 		signature, err := s.operate(s.SignInit, s.Sign, m, o, data)
 		if params, pss := m.Params.(cryptoki.PSSParams); pss && unsupported(err) && k.provider.traits.rawSign {
@@ -56,6 +63,12 @@ func (k *key) signable(o *object, m cryptoki.Mechanism, data []byte) ([]byte, er
 	case cryptoki.CKM_ECDSA:
 		// Only the leading bits count, which is the same signature; tokens differ in what lengths they take.
 		return data[:min(len(data), o.curve.Bytes())], nil
+	}
+	if k.keyType == cryptoki.CKK_GENERIC_SECRET && o.size > 0 {
+		// Not every token heeds the sizes that it names.
+		if row, _ := k.provider.capabilities.Mechanism(m.Type); uint64(8*o.size) < row.MinSize || uint64(8*o.size) > row.MaxSize {
+			return nil, fault.New(fault.KeySizeRange, "%s takes keys of %d to %d bits here, not %d", m.Type, row.MinSize, row.MaxSize, 8*o.size)
+		}
 	}
 	return data, nil
 }

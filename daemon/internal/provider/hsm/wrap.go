@@ -2,17 +2,18 @@ package hsm
 
 import (
 	"context"
+	"crypto/aes"
+	chained "crypto/cipher"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 
-	"github.com/miekg/pkcs11"
-
+	"github.com/anyhsm/anyhsm/daemon/internal/provider/keywrap"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
-// Wrap lets the HSM wrap the key, by C_WrapKey: its material is never in clear outside of the HSM. The AES key that it
+// Wrap lets the HSM wrap the key, by C_WrapKey: its material does not leave the HSM in clear. The AES key that it
 // is wrapped under is put into the HSM for the moment, because few tokens do CKM_RSA_AES_KEY_WRAP or OAEP with SHA-256
 // themselves; it is wrapped under the RSA key here.
 func (k *key) Wrap(ctx context.Context, under *rsa.PublicKey) ([]byte, error) {
@@ -28,7 +29,10 @@ func (k *key) Wrap(ctx context.Context, under *rsa.PublicKey) ([]byte, error) {
 		if err != nil {
 			return nil, fault.New(fault.ArgumentsBad, "the key is too small to wrap under: %w", err)
 		}
-		tail, err := s.wrapUnder(kek, o)
+		tail, err := s.wrapUnder(kek, o, padded, nil)
+		if is(err, cryptoki.CKR_MECHANISM_INVALID, cryptoki.CKR_FUNCTION_NOT_SUPPORTED) {
+			return s.wrapChained(ctx, kek, o, under)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -56,8 +60,40 @@ func (s *session) mayLeave(o *object) error {
 // padded are the names of RFC 5649's key wrap: the second one is older, and what SoftHSM has.
 var padded = []cryptoki.MechanismType{cryptoki.CKM_AES_KEY_WRAP_KWP, cryptoki.CKM_AES_KEY_WRAP_PAD}
 
-// wrapUnder puts an AES key into the session, wraps a key under it, and takes it out again.
-func (s *session) wrapUnder(kek []byte, o *object) ([]byte, error) {
+// maxWrapped is more than the PKCS#8 of any key has.
+const maxWrapped = 16 << 10
+
+// wrapChained is for tokens without RFC 5649, such as opencryptoki: they wrap with CBC, and the daemon wraps anew what
+// arrives. For that moment the material is in the daemon's memory, as is the key that it came wrapped under.
+func (s *session) wrapChained(ctx context.Context, kek []byte, o *object, under *rsa.PublicKey) ([]byte, error) {
+	iv := make([]byte, aes.BlockSize)
+	_, _ = rand.Read(iv)
+	wrapped, err := s.wrapUnder(kek, o, []cryptoki.MechanismType{cryptoki.CKM_AES_CBC_PAD}, iv)
+	switch {
+	case is(err, cryptoki.CKR_MECHANISM_INVALID, cryptoki.CKR_FUNCTION_NOT_SUPPORTED):
+		return nil, fault.New(fault.KeyUnextractable, "the HSM has none of %s, %s and %s to wrap keys with; make a new key elsewhere with anyhsm key rotate --to PROVIDER: %w",
+			padded[0], padded[1], cryptoki.CKM_AES_CBC_PAD, err)
+	case err != nil:
+		return nil, err
+	case len(wrapped) == 0 || len(wrapped)%aes.BlockSize != 0:
+		return nil, fault.New(fault.FunctionFailed, "the HSM wrapped the key to %d bytes, which are no blocks of AES", len(wrapped))
+	}
+	cipher, err := aes.NewCipher(kek)
+	if err != nil {
+		return nil, err
+	}
+	material := make([]byte, len(wrapped))
+	defer clear(material)
+	chained.NewCBCDecrypter(cipher, iv).CryptBlocks(material, wrapped)
+	if material, err = unpad(material); err != nil {
+		return nil, err
+	}
+	return keywrap.Value(material).Wrap(ctx, under)
+}
+
+// wrapUnder puts an AES key into the session, wraps a key under it by the first of some mechanisms that the token has, and
+// takes it out again.
+func (s *session) wrapUnder(kek []byte, o *object, mechanisms []cryptoki.MechanismType, iv []byte) ([]byte, error) {
 	wrapping, err := s.CreateObject(s.handle, template(
 		cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_SECRET_KEY),
 		cryptoki.Ulong(cryptoki.CKA_KEY_TYPE, cryptoki.CKK_AES),
@@ -70,16 +106,13 @@ func (s *session) wrapUnder(kek []byte, o *object) ([]byte, error) {
 	}
 	defer func() { _ = s.DestroyObject(s.handle, wrapping) }()
 	var wrapped []byte
-	for _, t := range padded {
-		if wrapped, err = s.WrapKey(s.handle, []*pkcs11.Mechanism{pkcs11.NewMechanism(uint(t), nil)}, wrapping, o.handle); !is(err, cryptoki.CKR_MECHANISM_INVALID) {
+	for _, t := range mechanisms {
+		if wrapped, err = s.WrapKey(s.handle, uint(t), iv, wrapping, o.handle, maxWrapped); !is(err, cryptoki.CKR_MECHANISM_INVALID) {
 			break
 		}
 	}
-	switch {
-	case is(err, cryptoki.CKR_KEY_UNEXTRACTABLE, cryptoki.CKR_KEY_NOT_WRAPPABLE):
+	if is(err, cryptoki.CKR_KEY_UNEXTRACTABLE, cryptoki.CKR_KEY_NOT_WRAPPABLE) {
 		return nil, fault.New(fault.KeyUnextractable, "the HSM does not let the key leave; make a new key elsewhere with anyhsm key rotate --to PROVIDER: %w", err)
-	case is(err, cryptoki.CKR_MECHANISM_INVALID, cryptoki.CKR_FUNCTION_NOT_SUPPORTED):
-		return nil, fault.New(fault.KeyUnextractable, "the HSM has neither %s nor %s to wrap keys with; make a new key elsewhere with anyhsm key rotate --to PROVIDER: %w", padded[0], padded[1], err)
 	}
 	return wrapped, err
 }

@@ -126,6 +126,12 @@ func limits(m provider.Mechanism) []string {
 		}
 		all = append(all, "signs only a DigestInfo of "+strings.Join(names, ", "))
 	}
+	if m.NoEmpty {
+		all = append(all, "does not decrypt an empty message rightly")
+	}
+	if m.ImplicitRejection {
+		all = append(all, "what is wrongly padded decrypts to random bytes, without an error")
+	}
 	if m.SaltIsHash {
 		all = append(all, "salt as long as the hash")
 	}

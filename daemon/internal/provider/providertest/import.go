@@ -260,6 +260,11 @@ func (s *suite) exports(t *testing.T, k *testKey, want cryptoki.Attributes) {
 		return
 	}
 	got, err := exporter.Export(s.ctx(t))
+	if k.generated.Private.Bool(cryptoki.CKA_SENSITIVE) {
+		// The provider said when the key was brought that it would not reveal it, and the object says so as well.
+		wants(t, err, fault.AttributeSensitive)
+		return
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

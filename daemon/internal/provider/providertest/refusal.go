@@ -64,6 +64,10 @@ func (s *suite) wrongRSA(t *testing.T, k *testKey) {
 				_, err := s.decrypt(t, k, m, make([]byte, length))
 				wants(t, err, fault.EncryptedDataLenRange)
 			}
+			if row, _ := s.capabilities.Mechanism(m.Type); row.ImplicitRejection {
+				s.rejectsImplicitly(t, k, m)
+				return
+			}
 			_, err := s.decrypt(t, k, m, bytes.Repeat([]byte{0xff}, 256))
 			wants(t, err, fault.EncryptedDataInvalid)
 			if m.Type != cryptoki.CKM_RSA_X_509 {
@@ -71,6 +75,20 @@ func (s *suite) wrongRSA(t *testing.T, k *testKey) {
 				wants(t, err, fault.EncryptedDataInvalid)
 			}
 		})
+	}
+}
+
+// rejectsImplicitly decrypts what is wrongly padded: the answer tells nothing, not even by being another one next time.
+func (s *suite) rejectsImplicitly(t *testing.T, k *testKey, m cryptoki.Mechanism) {
+	for range 3 {
+		wrong := append([]byte{0}, random(255)...)
+		one, err := s.decrypt(t, k, m, wrong)
+		if err != nil || len(one) > 245 {
+			t.Fatalf("%d bytes from a ciphertext that is none: %v", len(one), err)
+		}
+		if other, err := s.decrypt(t, k, m, wrong); err != nil || !bytes.Equal(one, other) {
+			t.Errorf("another answer the second time: %v", err)
+		}
 	}
 }
 

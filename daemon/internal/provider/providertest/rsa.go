@@ -36,6 +36,9 @@ func (s *suite) proveRSA(t *testing.T, k *testKey, m cryptoki.MechanismType, use
 		}
 	case m == cryptoki.CKM_RSA_PKCS:
 		for _, length := range []int{0, 1, 48, public.Size() - 11} {
+			if row, _ := s.capabilities.Mechanism(m); row.NoEmpty && length == 0 {
+				continue
+			}
 			message := random(length)
 			//lint:ignore SA1019 it is what applications still do
 			ciphertext, err := rsa.EncryptPKCS1v15(rand.Reader, public, message)
