@@ -98,7 +98,7 @@ func prepare(t testing.TB, options Options) *Daemon {
 		d.store, d.rootKey = options.Replica.store, options.Replica.rootKey
 	}
 	text := options.Config + "\n" + fmt.Sprintf(`store = %q
-admins = ["uid:%d"]
+admins = ["uid:0", "uid:%d"]
 [listen]
 unix = %q
 metrics = %q

@@ -20,14 +20,20 @@ import (
 // awsKMS starts the fake AWS KMS and a daemon whose token keeps its keys there.
 func awsKMS(t *testing.T) target.Target {
 	t.Helper()
+	made := target.Of(t, "awskms", daemontest.Start(t, daemontest.Options{Provider: "aws", Tables: awsTables(t)}))
+	made.EngineConfiguration(t)
+	return made
+}
+
+// awsTables starts the fake and returns the configuration of a provider on it.
+func awsTables(t *testing.T) string {
+	t.Helper()
 	url := startFake(t, "./daemon/internal/provider/awskms/awsfake/serve")
 	// The fake's own credentials: they open nothing else.
 	t.Setenv("ANYHSM_TEST_AWS_URL", url)
 	t.Setenv("ANYHSM_TEST_AWS_ID", "AKIAIOSFODNN7EXAMPLE")
 	t.Setenv("ANYHSM_TEST_AWS_SECRET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-	daemon := daemontest.Start(t, daemontest.Options{Provider: "aws", Tables: fmt.Sprintf(`
-[log]
-level = "info"
+	return fmt.Sprintf(`
 [[provider]]
 name = "aws"
 kind = "awskms"
@@ -36,10 +42,7 @@ region = "eu-central-1"
 endpoint = %q
 access_key_id = "env:ANYHSM_TEST_AWS_ID"
 secret_access_key = "env:ANYHSM_TEST_AWS_SECRET"
-`, url)})
-	made := target.Of(t, "awskms", daemon)
-	made.EngineConfiguration(t)
-	return made
+`, url)
 }
 
 // tool runs pkcs11-tool as the token's user.

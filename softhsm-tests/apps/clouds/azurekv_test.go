@@ -30,18 +30,25 @@ const (
 // administrator's.
 func azureVault(t *testing.T, hsm bool) (target.Target, *azkeys.Client) {
 	t.Helper()
-	certificate := filepath.Join(t.TempDir(), "vault.pem")
+	tables, url, certificate := azureTables(t, hsm)
+	made := target.Of(t, "azurekv", daemontest.Start(t, daemontest.Options{Provider: "azure", Tables: tables}))
+	made.EngineConfiguration(t)
+	return made, azureAdministrator(t, url, certificate)
+}
+
+// azureTables starts the fake and returns the configuration of a provider on it, its URL and the path of its certificate.
+func azureTables(t *testing.T, hsm bool) (tables, url, certificate string) {
+	t.Helper()
+	certificate = filepath.Join(t.TempDir(), "vault.pem")
 	arguments := []string{certificate}
 	if hsm {
 		arguments = append(arguments, "hsm")
 	}
-	url := startFake(t, "./daemon/internal/provider/azurekv/azurefake/serve", arguments...)
+	url = startFake(t, "./daemon/internal/provider/azurekv/azurefake/serve", arguments...)
 	// The daemon trusts the fake's certificate as it would trust a company's own authority.
 	t.Setenv("SSL_CERT_FILE", certificate)
 	t.Setenv("ANYHSM_TEST_AZURE_SECRET", azureSecret)
-	daemon := daemontest.Start(t, daemontest.Options{Provider: "azure", Tables: fmt.Sprintf(`
-[log]
-level = "info"
+	return fmt.Sprintf(`
 [[provider]]
 name = "azure"
 kind = "azurekv"
@@ -52,10 +59,7 @@ tenant_id = %q
 client_id = %q
 client_secret = "env:ANYHSM_TEST_AZURE_SECRET"
 authority = %q
-`, url, hsm, azureTenant, azureClient, url)})
-	made := target.Of(t, "azurekv", daemon)
-	made.EngineConfiguration(t)
-	return made, azureAdministrator(t, url, certificate)
+`, url, hsm, azureTenant, azureClient, url), url, certificate
 }
 
 func azureAdministrator(t *testing.T, url, certificate string) *azkeys.Client {

@@ -25,20 +25,24 @@ const gcpRing = "projects/anyhsm-test/locations/europe-west3/keyRings/ring"
 // gcpKMS starts the fake Google Cloud KMS and a daemon whose token keeps its keys there. It gives the fake's URL as well.
 func gcpKMS(t *testing.T) (target.Target, string) {
 	t.Helper()
-	url := startFake(t, "./daemon/internal/provider/gcpkms/gcpfake/serve")
-	daemon := daemontest.Start(t, daemontest.Options{Provider: "gcp", Tables: fmt.Sprintf(`
-[log]
-level = "info"
+	tables, url := gcpTables(t)
+	made := target.Of(t, "gcpkms", daemontest.Start(t, daemontest.Options{Provider: "gcp", Tables: tables}))
+	made.EngineConfiguration(t)
+	return made, url
+}
+
+// gcpTables starts the fake and returns the configuration of a provider on it, and its URL.
+func gcpTables(t *testing.T) (tables, url string) {
+	t.Helper()
+	url = startFake(t, "./daemon/internal/provider/gcpkms/gcpfake/serve")
+	return fmt.Sprintf(`
 [[provider]]
 name = "gcp"
 kind = "gcpkms"
 [provider.gcpkms]
 key_ring = %q
 endpoint = %q
-`, gcpRing, url)})
-	made := target.Of(t, "gcpkms", daemon)
-	made.EngineConfiguration(t)
-	return made, url
+`, gcpRing, url), url
 }
 
 func TestGCPKMS(t *testing.T) {

@@ -16,6 +16,15 @@ func vaultPolicy(t *testing.T) string { return target.Page(t, "../providers/vaul
 // vaultTransit starts the real Vault, and a daemon whose token keeps its keys there, with the configuration of the page.
 func vaultTransit(t *testing.T) (target.Target, *vaulttest.Server) {
 	t.Helper()
+	tables, s := vaultTables(t)
+	made := target.Of(t, "vault", daemontest.Start(t, daemontest.Options{Provider: "vault", Tables: tables}))
+	made.EngineConfiguration(t)
+	return made, s
+}
+
+// vaultTables starts the real Vault and returns the configuration of a provider on it.
+func vaultTables(t *testing.T) (string, *vaulttest.Server) {
+	t.Helper()
 	s := vaulttest.Start(t)
 	s.Policy(t, "anyhsm", vaultPolicy(t))
 	s.Do(t, "POST", "sys/auth/approle", map[string]any{"type": "approle"})
@@ -25,16 +34,12 @@ func vaultTransit(t *testing.T) (target.Target, *vaulttest.Server) {
 	if err := os.WriteFile(secret, []byte(data("POST", "auth/approle/role/anyhsm/secret-id")["secret_id"].(string)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tables := target.Replace(t, target.Page(t, "../providers/vault.md", "toml"), map[string]string{
+	return target.Replace(t, target.Page(t, "../providers/vault.md", "toml"), map[string]string{
 		"https://vault.example.org:8200":       s.Address,
 		"/etc/anyhsm/vault-ca.crt":             s.CA,
 		"/etc/anyhsm/vault.secret-id":          secret,
 		"00000000-0000-0000-0000-000000000000": data("GET", "auth/approle/role/anyhsm/role-id")["role_id"].(string),
-	})
-	daemon := daemontest.Start(t, daemontest.Options{Provider: "vault", Tables: "[log]\nlevel = \"info\"\n" + tables})
-	made := target.Of(t, "vault", daemon)
-	made.EngineConfiguration(t)
-	return made, s
+	}), s
 }
 
 func TestVault(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
+	"github.com/anyhsm/anyhsm/softhsm-tests/pykmiptest"
 	"github.com/anyhsm/anyhsm/softhsm-tests/target"
 )
 
@@ -92,21 +93,8 @@ func free(t *testing.T) string {
 
 func pykmip(t *testing.T) target.Target {
 	t.Helper()
-	directory := t.TempDir()
-	if out, err := exec.Command(program(t), "-directory", directory, "-issue").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	address := free(t)
-	_, port, _ := net.SplitHostPort(address)
-	text := "[server]\nhostname=127.0.0.1\nport=" + port + "\nauth_suite=TLS1.2\nenable_tls_client_auth=True\nlogging_level=WARNING\n" +
-		"certificate_path=" + directory + "/server.crt\nkey_path=" + directory + "/server.key\nca_path=" + directory + "/ca.crt\n" +
-		"tls_cipher_suites=\n    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\ndatabase_path=" + directory + "/server.db\n"
-	if err := os.WriteFile(directory+"/server.conf", []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	start(t, exec.Command("pykmip-server", "-f", directory+"/server.conf", "-l", directory+"/server.log"))
-	wait(t, address)
-	return on(t, directory, address, "1.4")
+	server := pykmiptest.Start(t)
+	return on(t, server.Directory, server.Address, "1.4")
 }
 
 func wait(t *testing.T, address string) {
