@@ -87,6 +87,7 @@ func serve(file string, check bool, stdout, stderr io.Writer) error {
 	if err := harden(); err != nil {
 		return err
 	}
+	calm()
 	level := new(slog.LevelVar)
 	logger := newLogger(c.Log, level, stderr)
 	slog.SetDefault(logger)
