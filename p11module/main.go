@@ -16,7 +16,7 @@ import "runtime/debug"
 
 //go:generate go run ./generate
 
-// A guest keeps little memory: its heap may grow by half between two collections, instead of doubling.
+// A guest keeps little memory: until it is used, its heap may grow by half between two collections, instead of doubling.
 func init() { debug.SetGCPercent(50) }
 
 // main is never called: the library's user is the host's main.

@@ -32,6 +32,7 @@ func (c *Client) Invoke(ctx context.Context, method string, request, reply any, 
 		return errClosed()
 	}
 	defer c.calls.Done()
+	heap.used()
 	kind, err := prepare(method, request)
 	if err != nil {
 		return err
