@@ -26,8 +26,13 @@ const (
 	readOnlyTransaction, idleInTransaction             = "25006", "25P03"
 	insufficientPrivilege, noSuchDatabase, noSuchTable = "42501", "3D000", "42P01"
 	notUTF8, untranslatable                            = "22021", "22P05"
-	dataCorrupted, indexCorrupted                      = "XX001", "XX002"
+	internalError, dataCorrupted, indexCorrupted       = "XX000", "XX001", "XX002"
 )
+
+// initFile is in the words with which PostgreSQL refuses a connection on a full disk: it keeps a cache beside each
+// database (pg_internal.init), which whoever connects first after certain changes writes anew, and has no SQLSTATE
+// for it when that fails.
+const initFile = "could not write init file"
 
 // transient tells what passes: lost connections, a server that starts, stops or hands over, and transactions that met.
 func (e *postgresEngine) transient(err error) bool {
@@ -124,6 +129,10 @@ func (e *postgresEngine) serverFault(failure *pgconn.PgError, err error) error {
 		return fault.New(fault.StoreDamaged, "the store %s is damaged: %w; stop the daemons and restore the database from a backup", e.label, err)
 	case queryCanceled:
 		return fault.New(fault.FunctionCanceled, "the call was cancelled: %w; call again", err)
+	case internalError:
+		if strings.Contains(failure.Message, initFile) {
+			return fault.New(fault.DeviceMemory, "the disk of the store %s is full, so the server takes no new connection: %w; free space on the database server and call again", e.label, err)
+		}
 	case noSuchTable:
 		return fault.New(fault.StoreDamaged, "the store %s has lost a table: %w; restore the database from a backup", e.label, err)
 	default:

@@ -428,6 +428,8 @@ func TestFullServer(t *testing.T) {
 	}
 	s := open(t, dsn)
 	token := newToken(t, s, "a")
+	// A connection that is there reads on a full disk; whether the server takes a new one there depends on its own cache.
+	wantVerified(t, s)
 	objects := fill(t, s, token.UID, 0)
 	if objects == 0 {
 		t.Fatal("the disk was full from the beginning")
@@ -436,8 +438,31 @@ func TestFullServer(t *testing.T) {
 		t.Errorf("%d objects, %v, want %d", n, err, objects)
 	}
 	wantVerified(t, s)
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
+
+	// Without that cache, and without room for a new one, the server takes no connection, and we say why.
+	caches, err := filepath.Glob(filepath.Join(dir, "PG_*", "*", "pg_internal.init"))
+	if err != nil || len(caches) == 0 {
+		t.Fatalf("no cache in %s: %v", dir, err)
+	}
+	for _, cache := range caches {
+		if err := os.Remove(cache); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rest := filepath.Join(dir, "rest")
+	if err := os.WriteFile(rest, make([]byte, 14<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the rest of the disk: %v", err)
+	}
+	if again, err := Open(t.Context(), dsn); err == nil {
+		again.Close()
+		t.Error("a new connection on a full disk")
+	} else {
+		wantKind(t, "a new connection", err, fault.DeviceMemory)
+	}
+	for _, file := range []string{ballast, rest} {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if replayed, err := makeObject(t.Context(), s, token.UID, objects); err != nil || replayed {
 		t.Errorf("when there is room again: %v, %v", replayed, err)
