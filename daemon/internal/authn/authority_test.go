@@ -187,6 +187,13 @@ func TestServerCertificateRenewsItself(t *testing.T) {
 	if second == first || !second.Leaf.NotAfter.After(first.Leaf.NotAfter) {
 		t.Error("an old certificate was not renewed")
 	}
+	// The clock was ahead, and is set right.
+	now = now.Add(-serverLife * 3 / 4)
+	if right := get(); right == second || right.Leaf.NotBefore.After(now) {
+		t.Error("a certificate that is not valid yet was kept")
+	} else {
+		second = right
+	}
 	s.Reload([]string{"new.example.org"})
 	if third := get(); third == second || third.Leaf.VerifyHostname("new.example.org") != nil {
 		t.Error("a reload did not renew for the new name")

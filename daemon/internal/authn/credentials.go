@@ -154,7 +154,8 @@ func ofCertificate(state tls.ConnectionState, directory Directory, now time.Time
 	leaf := state.PeerCertificates[0]
 	// The handshake has checked the validity, but a connection can outlive the certificate.
 	if now.After(leaf.NotAfter) {
-		return Caller{}, fault.New(fault.Unauthenticated, "the client certificate expired on %s; get a new one with: anyhsm enroll", leaf.NotAfter.UTC().Format(time.DateOnly))
+		return Caller{}, fault.New(fault.Unauthenticated, "the client certificate of %s (%s) expired on %s; get a new one with: anyhsm enroll",
+			leaf.Subject.CommonName, IdentityOfKey(leaf.RawSubjectPublicKeyInfo), leaf.NotAfter.UTC().Format(time.DateOnly))
 	}
 	caller := Caller{Identity: IdentityOfKey(leaf.RawSubjectPublicKeyInfo)}
 	caller.Application, caller.Admin = directory.Resolve(caller.Identity)

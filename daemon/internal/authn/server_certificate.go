@@ -61,7 +61,8 @@ func (s *ServerCertificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.authority.now()
-	if s.current != nil && now.Before(renewAt(s.current.Leaf)) {
+	// One that is not valid yet was made while the clock was ahead.
+	if s.current != nil && now.Before(renewAt(s.current.Leaf)) && !now.Before(s.current.Leaf.NotBefore) {
 		return s.current, nil
 	}
 	renewed, err := s.issue()

@@ -12,9 +12,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/authn"
+	"github.com/anyhsm/anyhsm/daemon/internal/memo"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/wire"
 	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
@@ -27,7 +29,15 @@ type chain struct {
 	options  Options
 	metrics  *Metrics
 	draining <-chan struct{}
+	// refused is when a refusal was logged last, by its words.
+	refused *memo.Memo[time.Time]
 }
+
+// Of the refusals of one caller one is logged in a while, and no more than so many callers are kept apart.
+const (
+	refusedOnce = time.Minute
+	maxRefused  = 256
+)
 
 // unary is the interceptor of calls with one answer: it counts, times and logs, and makes every error a status with a
 // Fault. What a call carries is never logged.
@@ -137,7 +147,24 @@ func (c chain) authenticate(ctx context.Context, method string) (authn.Caller, e
 	if err != nil && method == anyhsmv1.EnrollmentService_Enroll_FullMethodName {
 		return authn.Caller{}, nil
 	}
+	if err != nil {
+		c.tellRefused(ctx, err)
+	}
 	return caller, err
+}
+
+// tellRefused logs who is refused: an application whose certificate has expired says little itself.
+func (c chain) tellRefused(ctx context.Context, err error) {
+	words := []byte(err.Error())
+	if last, ok := c.refused.Get(words); ok && time.Since(last) < refusedOnce {
+		return
+	}
+	c.refused.Put(words, time.Now())
+	address := "unknown"
+	if from, ok := peer.FromContext(ctx); ok && from.Addr != nil {
+		address = from.Addr.String()
+	}
+	c.options.Logger.Warn("a caller is refused", "address", address, "error", err)
 }
 
 // stream guards streaming calls: those of the standard health service, and a backup.

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/authn"
+	"github.com/anyhsm/anyhsm/daemon/internal/memo"
 	"github.com/anyhsm/anyhsm/internal/grpcwire"
 	"github.com/anyhsm/anyhsm/internal/wire"
 )
@@ -79,7 +80,7 @@ func New(options Options) *Server {
 		options.Grace = defaultGrace
 	}
 	s := &Server{options: options, metrics: newMetrics(), health: health.NewServer(), draining: make(chan struct{})}
-	c := chain{options: options, metrics: s.metrics, draining: s.draining}
+	c := chain{options: options, metrics: s.metrics, draining: s.draining, refused: memo.New[time.Time](maxRefused)}
 	s.grpc = newTransport(options, c)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	return s

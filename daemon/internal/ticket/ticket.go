@@ -86,6 +86,9 @@ func (i *Issuer) Issue(token, application string, role Role, epoch uint64) ([]by
 
 // Open unseals a ticket and checks that it is one of this token and application and has not expired. Everything wrong
 // with it is fault.UserNotLoggedIn. The caller compares Epoch with the token's and looks at Role.
+//
+// Nobody but a daemon makes tickets, so one from the future says that a clock was wrong. It is good if it is no further
+// ahead than a ticket lives, and renewed at once: else a clock that is set back would end all logins.
 func (i *Issuer) Open(sealed []byte, token, application string) (Ticket, error) {
 	if len(sealed) == 0 {
 		return Ticket{}, fault.New(fault.UserNotLoggedIn, "nobody is logged in; call C_Login")
@@ -103,7 +106,7 @@ func (i *Issuer) Open(sealed []byte, token, application string) (Ticket, error) 
 	now := i.now()
 	t.Expires = t.Issued.Add(i.life(t.Role))
 	switch {
-	case t.Issued.After(now.Add(Skew)):
+	case t.Issued.After(now.Add(i.life(t.Role) + Skew)):
 		return Ticket{}, fault.New(fault.UserNotLoggedIn,
 			"the login ticket was issued %s in the future; set the clocks of the daemons right", t.Issued.Sub(now).Round(time.Second))
 	case !now.Before(t.Expires.Add(Skew)):
@@ -128,10 +131,11 @@ func (i *Issuer) read(sealed []byte) (Ticket, error) {
 	return t, err
 }
 
-// Renew returns a new ticket for a valid one that has passed half of its life, nil otherwise. Context tickets are not
-// renewed.
+// Renew returns a new ticket for a valid one that has passed half of its life or is from the future, nil otherwise.
+// Context tickets are not renewed.
 func (i *Issuer) Renew(t Ticket) ([]byte, error) {
-	if t.Role == Context || i.now().Before(t.Issued.Add(i.life(t.Role)/2)) {
+	now := i.now()
+	if young := now.Before(t.Issued.Add(i.life(t.Role) / 2)); t.Role == Context || young && !t.Issued.After(now.Add(Skew)) {
 		return nil, nil
 	}
 	return i.Issue(t.Token, t.Application, t.Role, t.Epoch)

@@ -116,7 +116,10 @@ func TestExpiryAndSkew(t *testing.T) {
 		{User, time.Hour + Skew, false},
 		{User, 1000 * time.Hour, false},
 		{User, -Skew, true},
-		{User, -Skew - time.Second, false},
+		{User, -Skew - time.Second, true},
+		{User, -time.Hour - Skew, true},
+		{User, -time.Hour - Skew - time.Second, false},
+		{Context, -ContextLifetime - Skew - time.Second, false},
 		{Context, ContextLifetime, true},
 		{Context, ContextLifetime + Skew, false},
 	} {
@@ -141,6 +144,8 @@ func TestRenew(t *testing.T) {
 		{User, 29 * time.Minute, false},
 		{User, 30 * time.Minute, true},
 		{SO, 59 * time.Minute, true},
+		{User, -Skew, false},
+		{User, -Skew - time.Second, true},
 		{Context, 4 * time.Minute, false},
 	} {
 		*now = start
