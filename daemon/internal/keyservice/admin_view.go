@@ -84,6 +84,7 @@ func (s *Service) visible(ctx context.Context, viewer authn.Caller, t keystore.T
 	}
 	v.Keys = summaries(objects)
 	v.Warnings = append(s.pinWarnings(t), s.keyWarnings(ctx, t, v.Keys)...)
+	v.Warnings = append(v.Warnings, s.limitWarnings(objects)...)
 	if !slices.Contains(v.Operations, string(policy.Use)) {
 		v.Warnings = append(v.Warnings, fmt.Sprint(s.policy.Allow(viewer, t.UID, policy.Use)))
 	}

@@ -146,7 +146,7 @@ func (s *Service) attempt(ctx context.Context, a *access, r *record, make maker,
 		if err := s.uncover(ctx, &o); err != nil {
 			return nil, err
 		}
-		result[i] = shown(o)
+		result[i] = s.shown(o)
 	}
 	return result, nil
 }
@@ -316,7 +316,7 @@ func (s *Service) reborn(ctx context.Context, a *access, r *record, known []born
 			return nil, err
 		}
 		if k.ID != 0 {
-			result[i] = shown(o)
+			result[i] = s.shown(o)
 			a.reply.Revision = max(a.reply.Revision, o.Revision)
 		} else if result[i], err = s.sessionObject(ctx, *a, o); err != nil {
 			return nil, err

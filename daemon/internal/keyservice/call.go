@@ -5,6 +5,7 @@ import (
 
 	"github.com/anyhsm/anyhsm/daemon/internal/authn"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
 )
 
 // Call is what every call brings along: who calls, for which token, with what proof of login. The daemon keeps
@@ -48,6 +49,8 @@ type Object struct {
 	Sealed []byte
 	// Secret holds the secret values of a session object that the application may read.
 	Secret cryptoki.Attributes
+	// Limits are what the places where the key is take in parameters of mechanisms.
+	Limits []mechanism.Limit
 }
 
 // Token is what CK_TOKEN_INFO needs.

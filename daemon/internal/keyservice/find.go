@@ -48,7 +48,7 @@ func (s *Service) FindObjects(ctx context.Context, call Call, wanted Wanted) (fo
 		if err := s.uncover(ctx, &objects[i]); err != nil {
 			return nil, false, Reply{}, err
 		}
-		found = append(found, shown(objects[i]))
+		found = append(found, s.shown(objects[i]))
 	}
 	return found, true, a.reply, nil
 }

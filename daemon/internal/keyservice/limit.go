@@ -23,7 +23,7 @@ func (s *Service) limit(ctx context.Context, b *backend, m cryptoki.Mechanism, e
 	switch fault.From(err).Kind {
 	case fault.MechanismInvalid, fault.MechanismParamInvalid, fault.KeySizeRange, fault.CurveNotSupported:
 		s.log.LogAttrs(ctx, slog.LevelWarn, "a limit of the provider", slog.String("provider", b.name),
-			slog.String("kind", b.capabilities.Kind), slog.String("mechanism", m.Type.String()), slog.String("limit", err.Error()))
+			slog.String("kind", b.capabilities.Kind), slog.String("mechanism", m.Type.String()), slog.String("limit", err.Error()), slog.String("would", s.wouldWork(b, m)))
 	}
 	return err
 }

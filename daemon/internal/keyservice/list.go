@@ -79,7 +79,7 @@ func (s *Service) page(ctx context.Context, a access, at cursor) (objects []Obje
 			if err := s.uncover(ctx, &batch[i]); err != nil {
 				return nil, "", err
 			}
-			o := shown(batch[i])
+			o := s.shown(batch[i])
 			size += len(wire.MarshalAttributes(o.Attributes))
 			// The first object of a page is taken whatever its size.
 			if len(objects) > 0 && (size > pageBytes || len(objects) == pageObjects) {

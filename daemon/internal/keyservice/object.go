@@ -106,7 +106,7 @@ func (s *Service) setAttributes(ctx context.Context, a *access, r *record, id ui
 	}
 	o, err := s.load(ctx, *a, id)
 	a.reply.Revision = max(a.reply.Revision, o.Revision)
-	return shown(o), err
+	return s.shown(o), err
 }
 
 // rewrite changes an object's attributes within a transaction.

@@ -69,11 +69,11 @@ func isPrivateData(attributes cryptoki.Attributes) bool {
 func dataAAD(uid string) []byte { return []byte("data object " + uid) }
 
 // shown is a token object as applications see it.
-func shown(o keystore.Object) Object {
+func (s *Service) shown(o keystore.Object) Object {
 	if o.Attributes.Has(cryptoki.CKA_ANYHSM_PROVIDER) && o.Provider != "" {
 		// The key may have moved since its template named the provider.
 		o.Attributes = o.Attributes.Clone()
 		o.Attributes.Set(cryptoki.String(cryptoki.CKA_ANYHSM_PROVIDER, o.Provider))
 	}
-	return Object{ID: o.ID, Attributes: o.Attributes}
+	return Object{ID: o.ID, Attributes: o.Attributes, Limits: s.limits(o)}
 }

@@ -24,41 +24,18 @@ func (c Capabilities) CheckUse(m cryptoki.Mechanism, use cryptoki.Flags, key cry
 	if err := mechanism.CheckParams(m, use); err != nil {
 		return err
 	}
-	var hash cryptoki.MechanismType
-	var mgf uint64
-	switch params := m.Params.(type) {
-	case cryptoki.PSSParams:
-		hash, mgf = params.Hash, params.MGF
-	case cryptoki.OAEPParams:
-		hash, mgf = params.Hash, params.MGF
-		if row.NoLabel && len(params.Label) > 0 {
-			return fault.New(fault.MechanismParamInvalid, "provider %s takes no label for %s", c.Kind, m.Type)
-		}
-	case cryptoki.GCMParams:
-		if row.IVSize > 0 && len(params.IV) != row.IVSize || row.TagSize > 0 && params.TagBits != 8*uint64(row.TagSize) {
-			return fault.New(fault.MechanismParamInvalid, "provider %s does %s only with an IV of %d bytes and a tag of %d, not %d and %d bits",
-				c.Kind, m.Type, row.IVSize, row.TagSize, len(params.IV), params.TagBits)
-		}
-		return nil
-	default:
-		return nil
-	}
-	if row.Hashes != nil && !slices.Contains(row.Hashes, hash) {
-		return fault.New(fault.MechanismParamInvalid, "provider %s does %s not with %s", c.Kind, m.Type, hash)
-	}
-	data, _ := mechanism.HashOf(hash)
-	if generator, _ := mechanism.MGFHash(mgf); row.SameMGF && generator != data {
-		return fault.New(fault.MechanismParamInvalid, "provider %s does %s only with one hash for data and mask", c.Kind, m.Type)
-	}
-	if params, ok := m.Params.(cryptoki.PSSParams); ok && row.SaltIsHash && params.SaltLength != uint64(data.Size()) {
-		return fault.New(fault.MechanismParamInvalid, "provider %s does %s with %s only with a salt of %d bytes, not %d",
-			c.Kind, m.Type, hash, data.Size(), params.SaltLength)
-	}
-	if params, ok := m.Params.(cryptoki.PSSParams); ok && params.SaltLength < row.MinSalt {
-		return fault.New(fault.MechanismParamInvalid, "provider %s does %s only with a salt of %d bytes or more, not %d",
-			c.Kind, m.Type, row.MinSalt, params.SaltLength)
+	if err := row.Limit().Check(m); err != nil {
+		return fault.New(fault.MechanismParamInvalid, "provider %s: %w", c.Kind, err)
 	}
 	return nil
+}
+
+// Limit is what the mechanism takes in its parameter.
+func (m Mechanism) Limit() mechanism.Limit {
+	return mechanism.Limit{
+		Type: m.Type, Hashes: m.Hashes, SameMGF: m.SameMGF, NoLabel: m.NoLabel, SaltIsHash: m.SaltIsHash, MinSalt: m.MinSalt,
+		IVSize: m.IVSize, TagSize: m.TagSize,
+	}
 }
 
 // CheckGenerate tells why a provider with these capabilities does not make a key: the mechanism is not one of its own,

@@ -71,7 +71,14 @@ func (s *Session) keyFor(m cryptoki.Mechanism, use cryptoki.Flags, handle uint64
 	if err := s.token.check(m, use); err != nil {
 		return nil, err
 	}
-	return key, mechanism.CheckKey(m, use, key.Attributes)
+	if err := mechanism.CheckKey(m, use, key.Attributes); err != nil {
+		return nil, err
+	}
+	if key.isLocal() {
+		return key, nil
+	}
+	// The providers' limits are no secret of C_Sign: the application can still choose another parameter.
+	return key, s.remember(mechanism.CheckLimits(m, key.limits))
 }
 
 // authenticates tells whether each use of a key needs a login of its own.

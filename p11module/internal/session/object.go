@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/mechanism"
 	"github.com/anyhsm/anyhsm/internal/softkey"
 	"github.com/anyhsm/anyhsm/internal/wire"
 	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
@@ -18,6 +19,8 @@ type Object struct {
 	Handle uint64
 	// Attributes are all that are not secret.
 	Attributes cryptoki.Attributes
+	// limits are what the places where the key is take in parameters of mechanisms.
+	limits []mechanism.Limit
 	// seen is when the object was asked for alone; zero for one of a listing.
 	seen time.Time
 	// owner is the session that a session object dies with; nil for a token object.
@@ -34,7 +37,24 @@ type Object struct {
 
 // tokenObject makes a token object of what the daemon sent.
 func tokenObject(m *anyhsmv1.Object) *Object {
-	return &Object{Handle: m.GetId(), Attributes: wire.AttributesFromProto(m.GetAttributes())}
+	return &Object{Handle: m.GetId(), Attributes: wire.AttributesFromProto(m.GetAttributes()), limits: limitsOf(m.GetLimits())}
+}
+
+func limitsOf(messages []*anyhsmv1.MechanismLimit) (limits []mechanism.Limit) {
+	for _, m := range messages {
+		l := mechanism.Limit{
+			Type: cryptoki.MechanismType(m.GetType()), SameMGF: m.GetSameMgf(), NoLabel: m.GetNoLabel(), SaltIsHash: m.GetSaltIsHash(),
+			MinSalt: m.GetMinSalt(), IVSize: int(m.GetIvSize()), TagSize: int(m.GetTagSize()),
+		}
+		if !m.GetAnyHash() {
+			l.Hashes = []cryptoki.MechanismType{}
+		}
+		for _, h := range m.GetHashes() {
+			l.Hashes = append(l.Hashes, cryptoki.MechanismType(h))
+		}
+		limits = append(limits, l)
+	}
+	return limits
 }
 
 func (o *Object) class() cryptoki.ObjectClass {

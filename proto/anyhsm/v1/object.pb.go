@@ -32,7 +32,10 @@ type Object struct {
 	// For a session object that holds a secret: the blob to send along with each use.
 	Sealed []byte `protobuf:"bytes,3,opt,name=sealed,proto3" json:"sealed,omitempty"`
 	// For a session object whose value the application may read: CKA_VALUE and its like.
-	Secret        []*Attribute `protobuf:"bytes,4,rep,name=secret,proto3" json:"secret,omitempty"`
+	Secret []*Attribute `protobuf:"bytes,4,rep,name=secret,proto3" json:"secret,omitempty"`
+	// What the places where the key is take in the parameters of mechanisms. Several of one mechanism are alternatives; one
+	// that is not named here has no limits.
+	Limits        []*MechanismLimit `protobuf:"bytes,5,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -95,6 +98,127 @@ func (x *Object) GetSecret() []*Attribute {
 	return nil
 }
 
+func (x *Object) GetLimits() []*MechanismLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// MechanismLimit is what a place takes in the parameter of a raw mechanism, where that is less than the standard allows.
+type MechanismLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  uint64                 `protobuf:"varint,1,opt,name=type,proto3" json:"type,omitempty"`
+	// The digest mechanisms of PSS and OAEP, unless any_hash.
+	Hashes  []uint64 `protobuf:"varint,2,rep,packed,name=hashes,proto3" json:"hashes,omitempty"`
+	AnyHash bool     `protobuf:"varint,3,opt,name=any_hash,json=anyHash,proto3" json:"any_hash,omitempty"`
+	// The mask of PSS and OAEP is made with the same hash.
+	SameMgf bool `protobuf:"varint,4,opt,name=same_mgf,json=sameMgf,proto3" json:"same_mgf,omitempty"`
+	// OAEP takes no label.
+	NoLabel bool `protobuf:"varint,5,opt,name=no_label,json=noLabel,proto3" json:"no_label,omitempty"`
+	// The salt of PSS is as long as the hash.
+	SaltIsHash bool   `protobuf:"varint,6,opt,name=salt_is_hash,json=saltIsHash,proto3" json:"salt_is_hash,omitempty"`
+	MinSalt    uint64 `protobuf:"varint,7,opt,name=min_salt,json=minSalt,proto3" json:"min_salt,omitempty"`
+	// The only lengths of GCM, in bytes; 0 for all.
+	IvSize        uint32 `protobuf:"varint,8,opt,name=iv_size,json=ivSize,proto3" json:"iv_size,omitempty"`
+	TagSize       uint32 `protobuf:"varint,9,opt,name=tag_size,json=tagSize,proto3" json:"tag_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MechanismLimit) Reset() {
+	*x = MechanismLimit{}
+	mi := &file_anyhsm_v1_object_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MechanismLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MechanismLimit) ProtoMessage() {}
+
+func (x *MechanismLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_anyhsm_v1_object_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MechanismLimit.ProtoReflect.Descriptor instead.
+func (*MechanismLimit) Descriptor() ([]byte, []int) {
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MechanismLimit) GetType() uint64 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *MechanismLimit) GetHashes() []uint64 {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+func (x *MechanismLimit) GetAnyHash() bool {
+	if x != nil {
+		return x.AnyHash
+	}
+	return false
+}
+
+func (x *MechanismLimit) GetSameMgf() bool {
+	if x != nil {
+		return x.SameMgf
+	}
+	return false
+}
+
+func (x *MechanismLimit) GetNoLabel() bool {
+	if x != nil {
+		return x.NoLabel
+	}
+	return false
+}
+
+func (x *MechanismLimit) GetSaltIsHash() bool {
+	if x != nil {
+		return x.SaltIsHash
+	}
+	return false
+}
+
+func (x *MechanismLimit) GetMinSalt() uint64 {
+	if x != nil {
+		return x.MinSalt
+	}
+	return 0
+}
+
+func (x *MechanismLimit) GetIvSize() uint32 {
+	if x != nil {
+		return x.IvSize
+	}
+	return 0
+}
+
+func (x *MechanismLimit) GetTagSize() uint32 {
+	if x != nil {
+		return x.TagSize
+	}
+	return 0
+}
+
 type ListObjectsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Header *CallHeader            `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
@@ -111,7 +235,7 @@ type ListObjectsRequest struct {
 
 func (x *ListObjectsRequest) Reset() {
 	*x = ListObjectsRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[1]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -123,7 +247,7 @@ func (x *ListObjectsRequest) String() string {
 func (*ListObjectsRequest) ProtoMessage() {}
 
 func (x *ListObjectsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[1]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -136,7 +260,7 @@ func (x *ListObjectsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsRequest.ProtoReflect.Descriptor instead.
 func (*ListObjectsRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{1}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ListObjectsRequest) GetHeader() *CallHeader {
@@ -182,7 +306,7 @@ type Wanted struct {
 
 func (x *Wanted) Reset() {
 	*x = Wanted{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[2]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -194,7 +318,7 @@ func (x *Wanted) String() string {
 func (*Wanted) ProtoMessage() {}
 
 func (x *Wanted) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[2]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -207,7 +331,7 @@ func (x *Wanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wanted.ProtoReflect.Descriptor instead.
 func (*Wanted) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{2}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Wanted) GetLabel() []byte {
@@ -250,7 +374,7 @@ type ListObjectsResponse struct {
 
 func (x *ListObjectsResponse) Reset() {
 	*x = ListObjectsResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[3]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -262,7 +386,7 @@ func (x *ListObjectsResponse) String() string {
 func (*ListObjectsResponse) ProtoMessage() {}
 
 func (x *ListObjectsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[3]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -275,7 +399,7 @@ func (x *ListObjectsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsResponse.ProtoReflect.Descriptor instead.
 func (*ListObjectsResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{3}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListObjectsResponse) GetHeader() *ReplyHeader {
@@ -330,7 +454,7 @@ type GetSecretValueRequest struct {
 
 func (x *GetSecretValueRequest) Reset() {
 	*x = GetSecretValueRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[4]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +466,7 @@ func (x *GetSecretValueRequest) String() string {
 func (*GetSecretValueRequest) ProtoMessage() {}
 
 func (x *GetSecretValueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[4]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +479,7 @@ func (x *GetSecretValueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSecretValueRequest.ProtoReflect.Descriptor instead.
 func (*GetSecretValueRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{4}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetSecretValueRequest) GetHeader() *CallHeader {
@@ -382,7 +506,7 @@ type GetSecretValueResponse struct {
 
 func (x *GetSecretValueResponse) Reset() {
 	*x = GetSecretValueResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[5]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +518,7 @@ func (x *GetSecretValueResponse) String() string {
 func (*GetSecretValueResponse) ProtoMessage() {}
 
 func (x *GetSecretValueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[5]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +531,7 @@ func (x *GetSecretValueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSecretValueResponse.ProtoReflect.Descriptor instead.
 func (*GetSecretValueResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{5}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetSecretValueResponse) GetHeader() *ReplyHeader {
@@ -434,7 +558,7 @@ type CreateObjectRequest struct {
 
 func (x *CreateObjectRequest) Reset() {
 	*x = CreateObjectRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[6]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +570,7 @@ func (x *CreateObjectRequest) String() string {
 func (*CreateObjectRequest) ProtoMessage() {}
 
 func (x *CreateObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[6]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +583,7 @@ func (x *CreateObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateObjectRequest.ProtoReflect.Descriptor instead.
 func (*CreateObjectRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{6}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateObjectRequest) GetHeader() *CallHeader {
@@ -486,7 +610,7 @@ type CreateObjectResponse struct {
 
 func (x *CreateObjectResponse) Reset() {
 	*x = CreateObjectResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[7]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +622,7 @@ func (x *CreateObjectResponse) String() string {
 func (*CreateObjectResponse) ProtoMessage() {}
 
 func (x *CreateObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[7]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +635,7 @@ func (x *CreateObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateObjectResponse.ProtoReflect.Descriptor instead.
 func (*CreateObjectResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{7}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateObjectResponse) GetHeader() *ReplyHeader {
@@ -539,7 +663,7 @@ type CopyObjectRequest struct {
 
 func (x *CopyObjectRequest) Reset() {
 	*x = CopyObjectRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[8]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +675,7 @@ func (x *CopyObjectRequest) String() string {
 func (*CopyObjectRequest) ProtoMessage() {}
 
 func (x *CopyObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[8]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +688,7 @@ func (x *CopyObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyObjectRequest.ProtoReflect.Descriptor instead.
 func (*CopyObjectRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{8}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CopyObjectRequest) GetHeader() *CallHeader {
@@ -598,7 +722,7 @@ type CopyObjectResponse struct {
 
 func (x *CopyObjectResponse) Reset() {
 	*x = CopyObjectResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[9]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +734,7 @@ func (x *CopyObjectResponse) String() string {
 func (*CopyObjectResponse) ProtoMessage() {}
 
 func (x *CopyObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[9]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +747,7 @@ func (x *CopyObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyObjectResponse.ProtoReflect.Descriptor instead.
 func (*CopyObjectResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{9}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CopyObjectResponse) GetHeader() *ReplyHeader {
@@ -651,7 +775,7 @@ type SetAttributesRequest struct {
 
 func (x *SetAttributesRequest) Reset() {
 	*x = SetAttributesRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[10]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +787,7 @@ func (x *SetAttributesRequest) String() string {
 func (*SetAttributesRequest) ProtoMessage() {}
 
 func (x *SetAttributesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[10]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +800,7 @@ func (x *SetAttributesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAttributesRequest.ProtoReflect.Descriptor instead.
 func (*SetAttributesRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{10}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetAttributesRequest) GetHeader() *CallHeader {
@@ -710,7 +834,7 @@ type SetAttributesResponse struct {
 
 func (x *SetAttributesResponse) Reset() {
 	*x = SetAttributesResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[11]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +846,7 @@ func (x *SetAttributesResponse) String() string {
 func (*SetAttributesResponse) ProtoMessage() {}
 
 func (x *SetAttributesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[11]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -735,7 +859,7 @@ func (x *SetAttributesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAttributesResponse.ProtoReflect.Descriptor instead.
 func (*SetAttributesResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{11}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetAttributesResponse) GetHeader() *ReplyHeader {
@@ -762,7 +886,7 @@ type DestroyObjectRequest struct {
 
 func (x *DestroyObjectRequest) Reset() {
 	*x = DestroyObjectRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[12]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +898,7 @@ func (x *DestroyObjectRequest) String() string {
 func (*DestroyObjectRequest) ProtoMessage() {}
 
 func (x *DestroyObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[12]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +911,7 @@ func (x *DestroyObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyObjectRequest.ProtoReflect.Descriptor instead.
 func (*DestroyObjectRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{12}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DestroyObjectRequest) GetHeader() *CallHeader {
@@ -813,7 +937,7 @@ type DestroyObjectResponse struct {
 
 func (x *DestroyObjectResponse) Reset() {
 	*x = DestroyObjectResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[13]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +949,7 @@ func (x *DestroyObjectResponse) String() string {
 func (*DestroyObjectResponse) ProtoMessage() {}
 
 func (x *DestroyObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[13]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +962,7 @@ func (x *DestroyObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyObjectResponse.ProtoReflect.Descriptor instead.
 func (*DestroyObjectResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{13}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DestroyObjectResponse) GetHeader() *ReplyHeader {
@@ -859,7 +983,7 @@ type GenerateKeyRequest struct {
 
 func (x *GenerateKeyRequest) Reset() {
 	*x = GenerateKeyRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[14]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +995,7 @@ func (x *GenerateKeyRequest) String() string {
 func (*GenerateKeyRequest) ProtoMessage() {}
 
 func (x *GenerateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[14]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1008,7 @@ func (x *GenerateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeyRequest.ProtoReflect.Descriptor instead.
 func (*GenerateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{14}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GenerateKeyRequest) GetHeader() *CallHeader {
@@ -918,7 +1042,7 @@ type GenerateKeyResponse struct {
 
 func (x *GenerateKeyResponse) Reset() {
 	*x = GenerateKeyResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[15]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1054,7 @@ func (x *GenerateKeyResponse) String() string {
 func (*GenerateKeyResponse) ProtoMessage() {}
 
 func (x *GenerateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[15]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1067,7 @@ func (x *GenerateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeyResponse.ProtoReflect.Descriptor instead.
 func (*GenerateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{15}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GenerateKeyResponse) GetHeader() *ReplyHeader {
@@ -972,7 +1096,7 @@ type GenerateKeyPairRequest struct {
 
 func (x *GenerateKeyPairRequest) Reset() {
 	*x = GenerateKeyPairRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[16]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1108,7 @@ func (x *GenerateKeyPairRequest) String() string {
 func (*GenerateKeyPairRequest) ProtoMessage() {}
 
 func (x *GenerateKeyPairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[16]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1121,7 @@ func (x *GenerateKeyPairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeyPairRequest.ProtoReflect.Descriptor instead.
 func (*GenerateKeyPairRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{16}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GenerateKeyPairRequest) GetHeader() *CallHeader {
@@ -1039,7 +1163,7 @@ type GenerateKeyPairResponse struct {
 
 func (x *GenerateKeyPairResponse) Reset() {
 	*x = GenerateKeyPairResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[17]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1175,7 @@ func (x *GenerateKeyPairResponse) String() string {
 func (*GenerateKeyPairResponse) ProtoMessage() {}
 
 func (x *GenerateKeyPairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[17]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1188,7 @@ func (x *GenerateKeyPairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeyPairResponse.ProtoReflect.Descriptor instead.
 func (*GenerateKeyPairResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{17}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GenerateKeyPairResponse) GetHeader() *ReplyHeader {
@@ -1100,7 +1224,7 @@ type DeriveKeyRequest struct {
 
 func (x *DeriveKeyRequest) Reset() {
 	*x = DeriveKeyRequest{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[18]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1236,7 @@ func (x *DeriveKeyRequest) String() string {
 func (*DeriveKeyRequest) ProtoMessage() {}
 
 func (x *DeriveKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[18]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1249,7 @@ func (x *DeriveKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeriveKeyRequest.ProtoReflect.Descriptor instead.
 func (*DeriveKeyRequest) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{18}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeriveKeyRequest) GetHeader() *CallHeader {
@@ -1166,7 +1290,7 @@ type DeriveKeyResponse struct {
 
 func (x *DeriveKeyResponse) Reset() {
 	*x = DeriveKeyResponse{}
-	mi := &file_anyhsm_v1_object_proto_msgTypes[19]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1302,7 @@ func (x *DeriveKeyResponse) String() string {
 func (*DeriveKeyResponse) ProtoMessage() {}
 
 func (x *DeriveKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_object_proto_msgTypes[19]
+	mi := &file_anyhsm_v1_object_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1315,7 @@ func (x *DeriveKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeriveKeyResponse.ProtoReflect.Descriptor instead.
 func (*DeriveKeyResponse) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{19}
+	return file_anyhsm_v1_object_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeriveKeyResponse) GetHeader() *ReplyHeader {
@@ -1212,14 +1336,26 @@ var File_anyhsm_v1_object_proto protoreflect.FileDescriptor
 
 const file_anyhsm_v1_object_proto_rawDesc = "" +
 	"\n" +
-	"\x16anyhsm/v1/object.proto\x12\tanyhsm.v1\x1a\x15anyhsm/v1/types.proto\"\x94\x01\n" +
+	"\x16anyhsm/v1/object.proto\x12\tanyhsm.v1\x1a\x15anyhsm/v1/types.proto\"\xc7\x01\n" +
 	"\x06Object\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x124\n" +
 	"\n" +
 	"attributes\x18\x02 \x03(\v2\x14.anyhsm.v1.AttributeR\n" +
 	"attributes\x12\x16\n" +
 	"\x06sealed\x18\x03 \x01(\fR\x06sealed\x12,\n" +
-	"\x06secret\x18\x04 \x03(\v2\x14.anyhsm.v1.AttributeR\x06secret\"\xa9\x01\n" +
+	"\x06secret\x18\x04 \x03(\v2\x14.anyhsm.v1.AttributeR\x06secret\x121\n" +
+	"\x06limits\x18\x05 \x03(\v2\x19.anyhsm.v1.MechanismLimitR\x06limits\"\xfe\x01\n" +
+	"\x0eMechanismLimit\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\x04R\x04type\x12\x16\n" +
+	"\x06hashes\x18\x02 \x03(\x04R\x06hashes\x12\x19\n" +
+	"\bany_hash\x18\x03 \x01(\bR\aanyHash\x12\x19\n" +
+	"\bsame_mgf\x18\x04 \x01(\bR\asameMgf\x12\x19\n" +
+	"\bno_label\x18\x05 \x01(\bR\anoLabel\x12 \n" +
+	"\fsalt_is_hash\x18\x06 \x01(\bR\n" +
+	"saltIsHash\x12\x19\n" +
+	"\bmin_salt\x18\a \x01(\x04R\aminSalt\x12\x17\n" +
+	"\aiv_size\x18\b \x01(\rR\x06ivSize\x12\x19\n" +
+	"\btag_size\x18\t \x01(\rR\atagSize\"\xa9\x01\n" +
 	"\x12ListObjectsRequest\x12-\n" +
 	"\x06header\x18\x01 \x01(\v2\x15.anyhsm.v1.CallHeaderR\x06header\x12%\n" +
 	"\x0esince_revision\x18\x02 \x01(\x04R\rsinceRevision\x12\x12\n" +
@@ -1323,102 +1459,104 @@ func file_anyhsm_v1_object_proto_rawDescGZIP() []byte {
 	return file_anyhsm_v1_object_proto_rawDescData
 }
 
-var file_anyhsm_v1_object_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_anyhsm_v1_object_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_anyhsm_v1_object_proto_goTypes = []any{
 	(*Object)(nil),                  // 0: anyhsm.v1.Object
-	(*ListObjectsRequest)(nil),      // 1: anyhsm.v1.ListObjectsRequest
-	(*Wanted)(nil),                  // 2: anyhsm.v1.Wanted
-	(*ListObjectsResponse)(nil),     // 3: anyhsm.v1.ListObjectsResponse
-	(*GetSecretValueRequest)(nil),   // 4: anyhsm.v1.GetSecretValueRequest
-	(*GetSecretValueResponse)(nil),  // 5: anyhsm.v1.GetSecretValueResponse
-	(*CreateObjectRequest)(nil),     // 6: anyhsm.v1.CreateObjectRequest
-	(*CreateObjectResponse)(nil),    // 7: anyhsm.v1.CreateObjectResponse
-	(*CopyObjectRequest)(nil),       // 8: anyhsm.v1.CopyObjectRequest
-	(*CopyObjectResponse)(nil),      // 9: anyhsm.v1.CopyObjectResponse
-	(*SetAttributesRequest)(nil),    // 10: anyhsm.v1.SetAttributesRequest
-	(*SetAttributesResponse)(nil),   // 11: anyhsm.v1.SetAttributesResponse
-	(*DestroyObjectRequest)(nil),    // 12: anyhsm.v1.DestroyObjectRequest
-	(*DestroyObjectResponse)(nil),   // 13: anyhsm.v1.DestroyObjectResponse
-	(*GenerateKeyRequest)(nil),      // 14: anyhsm.v1.GenerateKeyRequest
-	(*GenerateKeyResponse)(nil),     // 15: anyhsm.v1.GenerateKeyResponse
-	(*GenerateKeyPairRequest)(nil),  // 16: anyhsm.v1.GenerateKeyPairRequest
-	(*GenerateKeyPairResponse)(nil), // 17: anyhsm.v1.GenerateKeyPairResponse
-	(*DeriveKeyRequest)(nil),        // 18: anyhsm.v1.DeriveKeyRequest
-	(*DeriveKeyResponse)(nil),       // 19: anyhsm.v1.DeriveKeyResponse
-	(*Attribute)(nil),               // 20: anyhsm.v1.Attribute
-	(*CallHeader)(nil),              // 21: anyhsm.v1.CallHeader
-	(*ReplyHeader)(nil),             // 22: anyhsm.v1.ReplyHeader
-	(*KeyReference)(nil),            // 23: anyhsm.v1.KeyReference
-	(*Mechanism)(nil),               // 24: anyhsm.v1.Mechanism
+	(*MechanismLimit)(nil),          // 1: anyhsm.v1.MechanismLimit
+	(*ListObjectsRequest)(nil),      // 2: anyhsm.v1.ListObjectsRequest
+	(*Wanted)(nil),                  // 3: anyhsm.v1.Wanted
+	(*ListObjectsResponse)(nil),     // 4: anyhsm.v1.ListObjectsResponse
+	(*GetSecretValueRequest)(nil),   // 5: anyhsm.v1.GetSecretValueRequest
+	(*GetSecretValueResponse)(nil),  // 6: anyhsm.v1.GetSecretValueResponse
+	(*CreateObjectRequest)(nil),     // 7: anyhsm.v1.CreateObjectRequest
+	(*CreateObjectResponse)(nil),    // 8: anyhsm.v1.CreateObjectResponse
+	(*CopyObjectRequest)(nil),       // 9: anyhsm.v1.CopyObjectRequest
+	(*CopyObjectResponse)(nil),      // 10: anyhsm.v1.CopyObjectResponse
+	(*SetAttributesRequest)(nil),    // 11: anyhsm.v1.SetAttributesRequest
+	(*SetAttributesResponse)(nil),   // 12: anyhsm.v1.SetAttributesResponse
+	(*DestroyObjectRequest)(nil),    // 13: anyhsm.v1.DestroyObjectRequest
+	(*DestroyObjectResponse)(nil),   // 14: anyhsm.v1.DestroyObjectResponse
+	(*GenerateKeyRequest)(nil),      // 15: anyhsm.v1.GenerateKeyRequest
+	(*GenerateKeyResponse)(nil),     // 16: anyhsm.v1.GenerateKeyResponse
+	(*GenerateKeyPairRequest)(nil),  // 17: anyhsm.v1.GenerateKeyPairRequest
+	(*GenerateKeyPairResponse)(nil), // 18: anyhsm.v1.GenerateKeyPairResponse
+	(*DeriveKeyRequest)(nil),        // 19: anyhsm.v1.DeriveKeyRequest
+	(*DeriveKeyResponse)(nil),       // 20: anyhsm.v1.DeriveKeyResponse
+	(*Attribute)(nil),               // 21: anyhsm.v1.Attribute
+	(*CallHeader)(nil),              // 22: anyhsm.v1.CallHeader
+	(*ReplyHeader)(nil),             // 23: anyhsm.v1.ReplyHeader
+	(*KeyReference)(nil),            // 24: anyhsm.v1.KeyReference
+	(*Mechanism)(nil),               // 25: anyhsm.v1.Mechanism
 }
 var file_anyhsm_v1_object_proto_depIdxs = []int32{
-	20, // 0: anyhsm.v1.Object.attributes:type_name -> anyhsm.v1.Attribute
-	20, // 1: anyhsm.v1.Object.secret:type_name -> anyhsm.v1.Attribute
-	21, // 2: anyhsm.v1.ListObjectsRequest.header:type_name -> anyhsm.v1.CallHeader
-	2,  // 3: anyhsm.v1.ListObjectsRequest.wanted:type_name -> anyhsm.v1.Wanted
-	22, // 4: anyhsm.v1.ListObjectsResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 5: anyhsm.v1.ListObjectsResponse.objects:type_name -> anyhsm.v1.Object
-	21, // 6: anyhsm.v1.GetSecretValueRequest.header:type_name -> anyhsm.v1.CallHeader
-	23, // 7: anyhsm.v1.GetSecretValueRequest.key:type_name -> anyhsm.v1.KeyReference
-	22, // 8: anyhsm.v1.GetSecretValueResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	20, // 9: anyhsm.v1.GetSecretValueResponse.attributes:type_name -> anyhsm.v1.Attribute
-	21, // 10: anyhsm.v1.CreateObjectRequest.header:type_name -> anyhsm.v1.CallHeader
-	20, // 11: anyhsm.v1.CreateObjectRequest.template:type_name -> anyhsm.v1.Attribute
-	22, // 12: anyhsm.v1.CreateObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 13: anyhsm.v1.CreateObjectResponse.object:type_name -> anyhsm.v1.Object
-	21, // 14: anyhsm.v1.CopyObjectRequest.header:type_name -> anyhsm.v1.CallHeader
-	23, // 15: anyhsm.v1.CopyObjectRequest.source:type_name -> anyhsm.v1.KeyReference
-	20, // 16: anyhsm.v1.CopyObjectRequest.template:type_name -> anyhsm.v1.Attribute
-	22, // 17: anyhsm.v1.CopyObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 18: anyhsm.v1.CopyObjectResponse.object:type_name -> anyhsm.v1.Object
-	21, // 19: anyhsm.v1.SetAttributesRequest.header:type_name -> anyhsm.v1.CallHeader
-	23, // 20: anyhsm.v1.SetAttributesRequest.object:type_name -> anyhsm.v1.KeyReference
-	20, // 21: anyhsm.v1.SetAttributesRequest.template:type_name -> anyhsm.v1.Attribute
-	22, // 22: anyhsm.v1.SetAttributesResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 23: anyhsm.v1.SetAttributesResponse.object:type_name -> anyhsm.v1.Object
-	21, // 24: anyhsm.v1.DestroyObjectRequest.header:type_name -> anyhsm.v1.CallHeader
-	22, // 25: anyhsm.v1.DestroyObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	21, // 26: anyhsm.v1.GenerateKeyRequest.header:type_name -> anyhsm.v1.CallHeader
-	24, // 27: anyhsm.v1.GenerateKeyRequest.mechanism:type_name -> anyhsm.v1.Mechanism
-	20, // 28: anyhsm.v1.GenerateKeyRequest.template:type_name -> anyhsm.v1.Attribute
-	22, // 29: anyhsm.v1.GenerateKeyResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 30: anyhsm.v1.GenerateKeyResponse.key:type_name -> anyhsm.v1.Object
-	21, // 31: anyhsm.v1.GenerateKeyPairRequest.header:type_name -> anyhsm.v1.CallHeader
-	24, // 32: anyhsm.v1.GenerateKeyPairRequest.mechanism:type_name -> anyhsm.v1.Mechanism
-	20, // 33: anyhsm.v1.GenerateKeyPairRequest.public_template:type_name -> anyhsm.v1.Attribute
-	20, // 34: anyhsm.v1.GenerateKeyPairRequest.private_template:type_name -> anyhsm.v1.Attribute
-	22, // 35: anyhsm.v1.GenerateKeyPairResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 36: anyhsm.v1.GenerateKeyPairResponse.public_key:type_name -> anyhsm.v1.Object
-	0,  // 37: anyhsm.v1.GenerateKeyPairResponse.private_key:type_name -> anyhsm.v1.Object
-	21, // 38: anyhsm.v1.DeriveKeyRequest.header:type_name -> anyhsm.v1.CallHeader
-	24, // 39: anyhsm.v1.DeriveKeyRequest.mechanism:type_name -> anyhsm.v1.Mechanism
-	23, // 40: anyhsm.v1.DeriveKeyRequest.base_key:type_name -> anyhsm.v1.KeyReference
-	20, // 41: anyhsm.v1.DeriveKeyRequest.template:type_name -> anyhsm.v1.Attribute
-	22, // 42: anyhsm.v1.DeriveKeyResponse.header:type_name -> anyhsm.v1.ReplyHeader
-	0,  // 43: anyhsm.v1.DeriveKeyResponse.key:type_name -> anyhsm.v1.Object
-	1,  // 44: anyhsm.v1.ObjectService.ListObjects:input_type -> anyhsm.v1.ListObjectsRequest
-	4,  // 45: anyhsm.v1.ObjectService.GetSecretValue:input_type -> anyhsm.v1.GetSecretValueRequest
-	6,  // 46: anyhsm.v1.ObjectService.CreateObject:input_type -> anyhsm.v1.CreateObjectRequest
-	8,  // 47: anyhsm.v1.ObjectService.CopyObject:input_type -> anyhsm.v1.CopyObjectRequest
-	10, // 48: anyhsm.v1.ObjectService.SetAttributes:input_type -> anyhsm.v1.SetAttributesRequest
-	12, // 49: anyhsm.v1.ObjectService.DestroyObject:input_type -> anyhsm.v1.DestroyObjectRequest
-	14, // 50: anyhsm.v1.ObjectService.GenerateKey:input_type -> anyhsm.v1.GenerateKeyRequest
-	16, // 51: anyhsm.v1.ObjectService.GenerateKeyPair:input_type -> anyhsm.v1.GenerateKeyPairRequest
-	18, // 52: anyhsm.v1.ObjectService.DeriveKey:input_type -> anyhsm.v1.DeriveKeyRequest
-	3,  // 53: anyhsm.v1.ObjectService.ListObjects:output_type -> anyhsm.v1.ListObjectsResponse
-	5,  // 54: anyhsm.v1.ObjectService.GetSecretValue:output_type -> anyhsm.v1.GetSecretValueResponse
-	7,  // 55: anyhsm.v1.ObjectService.CreateObject:output_type -> anyhsm.v1.CreateObjectResponse
-	9,  // 56: anyhsm.v1.ObjectService.CopyObject:output_type -> anyhsm.v1.CopyObjectResponse
-	11, // 57: anyhsm.v1.ObjectService.SetAttributes:output_type -> anyhsm.v1.SetAttributesResponse
-	13, // 58: anyhsm.v1.ObjectService.DestroyObject:output_type -> anyhsm.v1.DestroyObjectResponse
-	15, // 59: anyhsm.v1.ObjectService.GenerateKey:output_type -> anyhsm.v1.GenerateKeyResponse
-	17, // 60: anyhsm.v1.ObjectService.GenerateKeyPair:output_type -> anyhsm.v1.GenerateKeyPairResponse
-	19, // 61: anyhsm.v1.ObjectService.DeriveKey:output_type -> anyhsm.v1.DeriveKeyResponse
-	53, // [53:62] is the sub-list for method output_type
-	44, // [44:53] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	21, // 0: anyhsm.v1.Object.attributes:type_name -> anyhsm.v1.Attribute
+	21, // 1: anyhsm.v1.Object.secret:type_name -> anyhsm.v1.Attribute
+	1,  // 2: anyhsm.v1.Object.limits:type_name -> anyhsm.v1.MechanismLimit
+	22, // 3: anyhsm.v1.ListObjectsRequest.header:type_name -> anyhsm.v1.CallHeader
+	3,  // 4: anyhsm.v1.ListObjectsRequest.wanted:type_name -> anyhsm.v1.Wanted
+	23, // 5: anyhsm.v1.ListObjectsResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 6: anyhsm.v1.ListObjectsResponse.objects:type_name -> anyhsm.v1.Object
+	22, // 7: anyhsm.v1.GetSecretValueRequest.header:type_name -> anyhsm.v1.CallHeader
+	24, // 8: anyhsm.v1.GetSecretValueRequest.key:type_name -> anyhsm.v1.KeyReference
+	23, // 9: anyhsm.v1.GetSecretValueResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	21, // 10: anyhsm.v1.GetSecretValueResponse.attributes:type_name -> anyhsm.v1.Attribute
+	22, // 11: anyhsm.v1.CreateObjectRequest.header:type_name -> anyhsm.v1.CallHeader
+	21, // 12: anyhsm.v1.CreateObjectRequest.template:type_name -> anyhsm.v1.Attribute
+	23, // 13: anyhsm.v1.CreateObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 14: anyhsm.v1.CreateObjectResponse.object:type_name -> anyhsm.v1.Object
+	22, // 15: anyhsm.v1.CopyObjectRequest.header:type_name -> anyhsm.v1.CallHeader
+	24, // 16: anyhsm.v1.CopyObjectRequest.source:type_name -> anyhsm.v1.KeyReference
+	21, // 17: anyhsm.v1.CopyObjectRequest.template:type_name -> anyhsm.v1.Attribute
+	23, // 18: anyhsm.v1.CopyObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 19: anyhsm.v1.CopyObjectResponse.object:type_name -> anyhsm.v1.Object
+	22, // 20: anyhsm.v1.SetAttributesRequest.header:type_name -> anyhsm.v1.CallHeader
+	24, // 21: anyhsm.v1.SetAttributesRequest.object:type_name -> anyhsm.v1.KeyReference
+	21, // 22: anyhsm.v1.SetAttributesRequest.template:type_name -> anyhsm.v1.Attribute
+	23, // 23: anyhsm.v1.SetAttributesResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 24: anyhsm.v1.SetAttributesResponse.object:type_name -> anyhsm.v1.Object
+	22, // 25: anyhsm.v1.DestroyObjectRequest.header:type_name -> anyhsm.v1.CallHeader
+	23, // 26: anyhsm.v1.DestroyObjectResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	22, // 27: anyhsm.v1.GenerateKeyRequest.header:type_name -> anyhsm.v1.CallHeader
+	25, // 28: anyhsm.v1.GenerateKeyRequest.mechanism:type_name -> anyhsm.v1.Mechanism
+	21, // 29: anyhsm.v1.GenerateKeyRequest.template:type_name -> anyhsm.v1.Attribute
+	23, // 30: anyhsm.v1.GenerateKeyResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 31: anyhsm.v1.GenerateKeyResponse.key:type_name -> anyhsm.v1.Object
+	22, // 32: anyhsm.v1.GenerateKeyPairRequest.header:type_name -> anyhsm.v1.CallHeader
+	25, // 33: anyhsm.v1.GenerateKeyPairRequest.mechanism:type_name -> anyhsm.v1.Mechanism
+	21, // 34: anyhsm.v1.GenerateKeyPairRequest.public_template:type_name -> anyhsm.v1.Attribute
+	21, // 35: anyhsm.v1.GenerateKeyPairRequest.private_template:type_name -> anyhsm.v1.Attribute
+	23, // 36: anyhsm.v1.GenerateKeyPairResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 37: anyhsm.v1.GenerateKeyPairResponse.public_key:type_name -> anyhsm.v1.Object
+	0,  // 38: anyhsm.v1.GenerateKeyPairResponse.private_key:type_name -> anyhsm.v1.Object
+	22, // 39: anyhsm.v1.DeriveKeyRequest.header:type_name -> anyhsm.v1.CallHeader
+	25, // 40: anyhsm.v1.DeriveKeyRequest.mechanism:type_name -> anyhsm.v1.Mechanism
+	24, // 41: anyhsm.v1.DeriveKeyRequest.base_key:type_name -> anyhsm.v1.KeyReference
+	21, // 42: anyhsm.v1.DeriveKeyRequest.template:type_name -> anyhsm.v1.Attribute
+	23, // 43: anyhsm.v1.DeriveKeyResponse.header:type_name -> anyhsm.v1.ReplyHeader
+	0,  // 44: anyhsm.v1.DeriveKeyResponse.key:type_name -> anyhsm.v1.Object
+	2,  // 45: anyhsm.v1.ObjectService.ListObjects:input_type -> anyhsm.v1.ListObjectsRequest
+	5,  // 46: anyhsm.v1.ObjectService.GetSecretValue:input_type -> anyhsm.v1.GetSecretValueRequest
+	7,  // 47: anyhsm.v1.ObjectService.CreateObject:input_type -> anyhsm.v1.CreateObjectRequest
+	9,  // 48: anyhsm.v1.ObjectService.CopyObject:input_type -> anyhsm.v1.CopyObjectRequest
+	11, // 49: anyhsm.v1.ObjectService.SetAttributes:input_type -> anyhsm.v1.SetAttributesRequest
+	13, // 50: anyhsm.v1.ObjectService.DestroyObject:input_type -> anyhsm.v1.DestroyObjectRequest
+	15, // 51: anyhsm.v1.ObjectService.GenerateKey:input_type -> anyhsm.v1.GenerateKeyRequest
+	17, // 52: anyhsm.v1.ObjectService.GenerateKeyPair:input_type -> anyhsm.v1.GenerateKeyPairRequest
+	19, // 53: anyhsm.v1.ObjectService.DeriveKey:input_type -> anyhsm.v1.DeriveKeyRequest
+	4,  // 54: anyhsm.v1.ObjectService.ListObjects:output_type -> anyhsm.v1.ListObjectsResponse
+	6,  // 55: anyhsm.v1.ObjectService.GetSecretValue:output_type -> anyhsm.v1.GetSecretValueResponse
+	8,  // 56: anyhsm.v1.ObjectService.CreateObject:output_type -> anyhsm.v1.CreateObjectResponse
+	10, // 57: anyhsm.v1.ObjectService.CopyObject:output_type -> anyhsm.v1.CopyObjectResponse
+	12, // 58: anyhsm.v1.ObjectService.SetAttributes:output_type -> anyhsm.v1.SetAttributesResponse
+	14, // 59: anyhsm.v1.ObjectService.DestroyObject:output_type -> anyhsm.v1.DestroyObjectResponse
+	16, // 60: anyhsm.v1.ObjectService.GenerateKey:output_type -> anyhsm.v1.GenerateKeyResponse
+	18, // 61: anyhsm.v1.ObjectService.GenerateKeyPair:output_type -> anyhsm.v1.GenerateKeyPairResponse
+	20, // 62: anyhsm.v1.ObjectService.DeriveKey:output_type -> anyhsm.v1.DeriveKeyResponse
+	54, // [54:63] is the sub-list for method output_type
+	45, // [45:54] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_anyhsm_v1_object_proto_init() }
@@ -1427,14 +1565,14 @@ func file_anyhsm_v1_object_proto_init() {
 		return
 	}
 	file_anyhsm_v1_types_proto_init()
-	file_anyhsm_v1_object_proto_msgTypes[2].OneofWrappers = []any{}
+	file_anyhsm_v1_object_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_anyhsm_v1_object_proto_rawDesc), len(file_anyhsm_v1_object_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

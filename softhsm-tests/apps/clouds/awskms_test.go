@@ -91,6 +91,7 @@ func TestAWSKMS(t *testing.T) {
 	t.Run("OAEP", func(t *testing.T) { decrypts(t, on) })
 	t.Run("ECDH", func(t *testing.T) { derives(t, on) })
 	t.Run("refused", func(t *testing.T) { refusals(t, on) })
+	t.Run("limits", func(t *testing.T) { limited(t, on, "01", "10") })
 	t.Run("check", func(t *testing.T) {
 		if out := on.Daemon.CLI(t, "provider", "check", "aws"); !strings.Contains(out, "verify") {
 			t.Errorf("provider check:\n%s", out)

@@ -100,6 +100,7 @@ func TestAzureKV(t *testing.T) {
 	t.Run("OpenSSL", func(t *testing.T) { signatures(t, on) })
 	t.Run("decryption", func(t *testing.T) { azureDecrypts(t, on) })
 	t.Run("refused", func(t *testing.T) { azureRefuses(t, on) })
+	t.Run("limits", func(t *testing.T) { limited(t, on, "01", "01") })
 	t.Run("check", func(t *testing.T) {
 		if out := on.Daemon.CLI(t, "provider", "check", "azure"); !strings.Contains(out, "verify") {
 			t.Errorf("provider check:\n%s", out)

@@ -66,6 +66,7 @@ func TestGCPKMS(t *testing.T) {
 	t.Run("AES", func(t *testing.T) { gcpAES(t, on) })
 	t.Run("HMAC", func(t *testing.T) { gcpHMAC(t, on) })
 	t.Run("refused", func(t *testing.T) { gcpRefusals(t, on) })
+	t.Run("limits", func(t *testing.T) { limited(t, on, "04", "10") })
 	t.Run("check", func(t *testing.T) {
 		if out := on.Daemon.CLI(t, "provider", "check", "gcp"); !strings.Contains(out, "verify") {
 			t.Errorf("provider check:\n%s", out)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
+	"github.com/anyhsm/anyhsm/softhsm-tests/target"
 )
 
 // startFake builds a fake's program, runs it until the test ends, and returns the URL that it serves.
@@ -42,4 +43,19 @@ func startFake(t *testing.T, source string, arguments ...string) (url string) {
 		t.Fatalf("the fake did not start: %v", err)
 	}
 	return strings.TrimSpace(line)
+}
+
+// limited asks keys for parameters that their service does not take: the application hears of it when it names them, not
+// when it has gathered the data.
+func limited(t *testing.T, on target.Target, signing, decrypting string) {
+	for hash, length := range map[string]int{"SHA-1": 20, "SHA256": 32} {
+		data := on.Write(t, "hash", make([]byte, length))
+		refused(t, on, "C_SignInit failed: rv = CKR_MECHANISM_PARAM_INVALID", "--sign", "--id", signing, "--mechanism", "RSA-PKCS-PSS",
+			"--hash-algorithm", hash, "--salt-len", "11", "--input-file", data, "--output-file", on.File("signature"))
+	}
+	data := on.Write(t, "hash", make([]byte, 32))
+	tool(t, on, "--sign", "--id", signing, "--mechanism", "RSA-PKCS-PSS", "--hash-algorithm", "SHA256", "--salt-len", "32",
+		"--input-file", data, "--output-file", on.File("signature"))
+	refused(t, on, "C_DecryptInit failed: rv = CKR_MECHANISM_PARAM_INVALID", "--decrypt", "--id", decrypting, "--mechanism", "RSA-PKCS-OAEP",
+		"--hash-algorithm", "SHA512", "--input-file", on.File("ciphertext"), "--output-file", on.File("plaintext"))
 }

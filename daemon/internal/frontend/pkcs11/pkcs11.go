@@ -12,6 +12,7 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/keyservice"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	rules "github.com/anyhsm/anyhsm/internal/mechanism"
 	"github.com/anyhsm/anyhsm/internal/wire"
 	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
 )
@@ -50,6 +51,20 @@ func mechanism(m *anyhsmv1.Mechanism) (cryptoki.Mechanism, error) {
 func object(o keyservice.Object) *anyhsmv1.Object {
 	return &anyhsmv1.Object{
 		Id: o.ID, Attributes: wire.AttributesToProto(o.Attributes), Sealed: o.Sealed,
-		Secret: wire.AttributesToProto(o.Secret),
+		Secret: wire.AttributesToProto(o.Secret), Limits: limits(o.Limits),
 	}
+}
+
+func limits(all []rules.Limit) (messages []*anyhsmv1.MechanismLimit) {
+	for _, l := range all {
+		message := &anyhsmv1.MechanismLimit{
+			Type: uint64(l.Type), AnyHash: l.Hashes == nil, SameMgf: l.SameMGF, NoLabel: l.NoLabel, SaltIsHash: l.SaltIsHash,
+			MinSalt: l.MinSalt, IvSize: uint32(l.IVSize), TagSize: uint32(l.TagSize),
+		}
+		for _, h := range l.Hashes {
+			message.Hashes = append(message.Hashes, uint64(h))
+		}
+		messages = append(messages, message)
+	}
+	return messages
 }

@@ -134,10 +134,11 @@ func (a algorithm) usage() []cryptoki.AttributeType {
 	return []cryptoki.AttributeType{cryptoki.CKA_SIGN}
 }
 
-// allowed are the mechanisms that the key does, with those that hash first.
+// allowed are the mechanisms that the key does. OAEP has no variants that tell the one hash which the key takes, so the
+// digest is named with it, as a template would.
 func (a algorithm) allowed() (all []cryptoki.MechanismType) {
 	for _, info := range mechanism.All() {
-		if a.does(info) {
+		if a.does(info) || a.mechanism == cryptoki.CKM_RSA_PKCS_OAEP && info.Type == a.digest {
 			all = append(all, info.Type)
 		}
 	}
@@ -244,7 +245,7 @@ func choose(fits func(algorithm) bool, template cryptoki.Attributes, pss bool) (
 func (a algorithm) granted(template cryptoki.Attributes, generated bool) cryptoki.Attributes {
 	mechanisms := a.allowed()
 	if w := wishesOf(template); len(w.mechanisms) > 0 {
-		mechanisms = slices.DeleteFunc(mechanisms, func(m cryptoki.MechanismType) bool { return !slices.Contains(w.mechanisms, m) })
+		mechanisms = slices.DeleteFunc(mechanisms, func(m cryptoki.MechanismType) bool { return !slices.Contains(w.mechanisms, m) && m != a.digest })
 	}
 	granted := cryptoki.Attributes{
 		cryptoki.Bool(cryptoki.CKA_SENSITIVE, true), cryptoki.Bool(cryptoki.CKA_EXTRACTABLE, false),
