@@ -1,6 +1,7 @@
 package keyservice
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/breaker"
@@ -46,34 +47,42 @@ type backend struct {
 	capabilities provider.Capabilities
 	// table is what a token of this provider can do.
 	table []Mechanism
+	// noted is done when the store knows the capabilities.
+	noted sync.Once
 }
 
 func newBackend(name string, p provider.Provider) *backend {
 	b := &backend{Provider: p, name: name, capabilities: p.Capabilities()}
-	entries := make([]mechanism.Entry, len(b.capabilities.Mechanisms))
-	for i, m := range b.capabilities.Mechanisms {
+	b.table = tableOf(b.capabilities)
+	return b
+}
+
+// tableOf computes what a token shows whose keys are in a provider with these capabilities.
+func tableOf(c provider.Capabilities) (table []Mechanism) {
+	entries := make([]mechanism.Entry, len(c.Mechanisms))
+	for i, m := range c.Mechanisms {
 		entries[i] = mechanism.Entry{Type: m.Type, MinSize: m.MinSize, MaxSize: m.MaxSize, Flags: m.Flags}
 	}
 	for _, e := range mechanism.TokenTable(entries) {
-		if info, ok := mechanism.Lookup(e.Type); ok && info.Hashing() && e.Flags&cryptoki.CKF_SIGN != 0 && !b.signsDigest(info) {
+		if info, ok := mechanism.Lookup(e.Type); ok && info.Hashing() && e.Flags&cryptoki.CKF_SIGN != 0 && !signsDigest(c, info) {
 			if e.Flags &^= cryptoki.CKF_SIGN; e.Flags&cryptoki.CKF_VERIFY == 0 {
 				continue
 			}
 		}
 		// Only what the device itself performs: a digest or a verification that the module adds is software.
-		if b.capabilities.Hardware && b.capabilities.Can(e.Type, 0) {
+		if c.Hardware && c.Can(e.Type, 0) {
 			e.Flags |= cryptoki.CKF_HW
 		}
-		b.table = append(b.table, Mechanism{Type: e.Type, MinSize: e.MinSize, MaxSize: e.MaxSize, Flags: e.Flags})
+		table = append(table, Mechanism{Type: e.Type, MinSize: e.MinSize, MaxSize: e.MaxSize, Flags: e.Flags})
 	}
-	return b
+	return table
 }
 
-// signsDigest tells whether the provider signs the digests of a hashing mechanism.
-func (b *backend) signsDigest(info mechanism.Info) bool {
+// signsDigest tells whether a provider signs the digests of a hashing mechanism.
+func signsDigest(c provider.Capabilities, info mechanism.Info) bool {
 	for _, digest := range mechanism.All() {
 		if digest.Flags&cryptoki.CKF_DIGEST != 0 && digest.Hash == info.Hash {
-			return b.capabilities.Hashes(info.Base, digest.Type)
+			return c.Hashes(info.Base, digest.Type)
 		}
 	}
 	return true

@@ -178,10 +178,10 @@ func possible(token keystore.Token) []string {
 }
 
 // union is what one of several providers can do.
-func union(backends []*backend) (table []Mechanism) {
+func union(tables [][]Mechanism) (table []Mechanism) {
 	at := map[cryptoki.MechanismType]int{}
-	for _, b := range backends {
-		for _, m := range b.table {
+	for _, one := range tables {
+		for _, m := range one {
 			i, ok := at[m.Type]
 			if !ok {
 				at[m.Type] = len(table)

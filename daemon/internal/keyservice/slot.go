@@ -23,7 +23,7 @@ func (s *Service) ListSlots(ctx context.Context, call Call, moduleVersion string
 		if !ok {
 			index = len(slots.Tables)
 			tables[key] = index
-			slots.Tables = append(slots.Tables, s.tableOf(providers))
+			slots.Tables = append(slots.Tables, s.tableFor(ctx, providers))
 		}
 		slot.Table = index
 		slots.Slots = append(slots.Slots, slot)
@@ -50,20 +50,23 @@ func (s *Service) ListSlots(ctx context.Context, call Call, moduleVersion string
 	return slots, nil
 }
 
-// tableOf returns the mechanisms that a token shows whose keys can be in these providers. A token none of whose
-// providers is configured and open keeps its slot, so that numbers stay the same, and shows no mechanisms: the module
-// asks again when it needs one.
-func (s *Service) tableOf(providers []string) []Mechanism {
-	var able []*backend
+// tableFor returns the mechanisms that a token shows whose keys can be in these providers. A provider that is away has
+// those that it had when it was last open. A token none of whose providers is known keeps its slot, so that numbers stay
+// the same, and shows no mechanisms: the module asks again when it needs one.
+func (s *Service) tableFor(ctx context.Context, providers []string) []Mechanism {
+	var tables [][]Mechanism
 	for _, name := range providers {
 		if b, err := s.backend(name); err == nil {
-			able = append(able, b)
+			b.noted.Do(func() { s.noteCapabilities(ctx, b) })
+			tables = append(tables, b.table)
+		} else if table := s.lastTable(ctx, name); table != nil {
+			tables = append(tables, table)
 		}
 	}
-	if len(able) == 1 {
-		return able[0].table
+	if len(tables) == 1 {
+		return tables[0]
 	}
-	return union(able)
+	return union(tables)
 }
 
 func (s *Service) slot(t keystore.Token) Slot {

@@ -1,11 +1,18 @@
 package keyservice_test
 
 import (
+	"context"
+	"slices"
 	"testing"
 
+	"github.com/anyhsm/anyhsm/daemon/internal/audit"
 	"github.com/anyhsm/anyhsm/daemon/internal/authn"
 	"github.com/anyhsm/anyhsm/daemon/internal/keyservice"
 	"github.com/anyhsm/anyhsm/daemon/internal/policy"
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
+	"github.com/anyhsm/anyhsm/daemon/internal/provider/software"
+	"github.com/anyhsm/anyhsm/daemon/internal/seal"
+	"github.com/anyhsm/anyhsm/daemon/internal/ticket"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 )
 
@@ -137,3 +144,47 @@ func TestInitTokenDestroysTheProvidersKeys(t *testing.T) {
 		t.Errorf("the provider keeps %d keys", f.vault.size())
 	}
 }
+
+// A daemon that starts while a provider is away shows the mechanisms that it had: Java reads them once.
+func TestMechanismsOfAProviderThatIsAway(t *testing.T) {
+	f := newFixture(t)
+	token := f.token("t", "vault")
+	shown := func(on *keyservice.Service) []keyservice.Mechanism {
+		t.Helper()
+		slots, err := on.ListSlots(f.ctx, keyservice.Call{Caller: f.application("web", token, policy.Use)}, "test")
+		ok(t, err)
+		return slots.Tables[slots.Slots[0].Table]
+	}
+	restarted := func(vault provider.Provider) *keyservice.Service {
+		t.Helper()
+		keyring := seal.NewKeyring(f.root, func(ctx context.Context, uid string) ([]byte, error) { return nil, nil })
+		soft, err := software.New(software.Config{Sealer: keyring})
+		ok(t, err)
+		uses := audit.NewLog(f.store, audit.Options{})
+		t.Cleanup(func() { uses.Close() })
+		again, err := keyservice.New(keyservice.Config{
+			Store: f.store, Keyring: keyring, Tickets: ticket.NewIssuer(f.root, 0), Policy: f.policy, Audit: uses,
+			Providers: map[string]provider.Provider{"software": soft, "vault": vault},
+		})
+		ok(t, err)
+		return again
+	}
+	if n := len(shown(restarted(unopened{newVault()}))); n != 0 {
+		t.Errorf("%d mechanisms of a provider that nobody has seen", n)
+	}
+	before := shown(f.Service)
+	if len(before) == 0 {
+		t.Fatal("no mechanisms")
+	}
+	if after := shown(restarted(unopened{newVault()})); !slices.Equal(before, after) {
+		t.Errorf("before: %v\nafter: %v", before, after)
+	}
+	if after := shown(restarted(otherKind{unopened{newVault()}})); len(after) != 0 {
+		t.Errorf("the mechanisms of another kind of provider: %v", after)
+	}
+}
+
+// otherKind is a provider whose name was another kind's before.
+type otherKind struct{ unopened }
+
+func (otherKind) Capabilities() provider.Capabilities { return provider.Capabilities{Kind: "kmip"} }

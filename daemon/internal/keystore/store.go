@@ -133,6 +133,11 @@ func (s *Store) View(ctx context.Context, f func(r *Reader) error) error {
 	})
 }
 
+// SetMeta stores a value that nobody needs to hear of.
+func (s *Store) SetMeta(ctx context.Context, key string, value []byte) error {
+	return s.transact(ctx, func(tx *Tx) error { return tx.PutMeta(key, value) })
+}
+
 // InitMeta stores a value unless one is there, and returns the one that is there now.
 func (s *Store) InitMeta(ctx context.Context, key string, value []byte) (now []byte, err error) {
 	err = s.transact(ctx, func(tx *Tx) error {
