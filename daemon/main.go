@@ -87,7 +87,7 @@ func serve(file string, check bool, stdout, stderr io.Writer) error {
 	if err := harden(); err != nil {
 		return err
 	}
-	calm()
+	defer calm()()
 	level := new(slog.LevelVar)
 	logger := newLogger(c.Log, level, stderr)
 	slog.SetDefault(logger)
