@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -180,24 +181,35 @@ func (d *Daemon) Grant(t testing.TB, application, user string) {
 // the CLI's.
 func (d *Daemon) RPCs() int {
 	d.t.Helper()
+	total := 0
+	for _, count := range d.Calls() {
+		total += count
+	}
+	return total
+}
+
+// Calls returns how many calls of applications the daemon has answered, by method.
+func (d *Daemon) Calls() map[string]int {
+	d.t.Helper()
 	response, err := http.Get(d.MetricsURL)
 	check(d.t, err)
 	defer response.Body.Close()
-	total := 0
+	calls := map[string]int{}
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
 		labels, value, found := strings.Cut(strings.TrimPrefix(lines.Text(), "anyhsm_rpc_requests_total{"), "} ")
 		_, method, labelled := strings.Cut(labels, `method="`)
 		if !found || !labelled || !strings.HasPrefix(lines.Text(), "anyhsm_rpc_requests_total{") {
 			continue
 		}
+		method, _, _ = strings.Cut(method, `"`)
 		switch service, _, _ := strings.Cut(method, "/"); service {
 		case "TokenService", "ObjectService", "CryptoService":
 			count, err := strconv.ParseFloat(value, 64)
 			check(d.t, err)
-			total += int(count)
+			calls[method] += int(count)
 		}
 	}
-	return total
+	return calls
 }
 
 func (d *Daemon) createToken(options Options) {
@@ -300,12 +312,19 @@ func zombie(pid int) bool {
 	return strings.HasPrefix(rest, "Z")
 }
 
+// freeAddress finds a port below those that the kernel gives to outgoing connections: one of these could take the port
+// before the daemon does.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			listener.Close()
+			return address
+		}
+	}
+	t.Fatal("no port from 20000 to 31999 is free on 127.0.0.1")
+	return ""
 }
 
 func check(t testing.TB, err error) {

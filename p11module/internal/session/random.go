@@ -13,7 +13,7 @@ const (
 	// A request of up to smallRandom bytes is answered from what an earlier one of readAhead brought: SunPKCS11 as the
 	// first provider takes 32 bytes for each signature.
 	smallRandom, readAhead = 64, 1024
-	// Threads that find nothing read at the same time; what they bring is kept up to maxAhead bytes.
+	// maxAhead is how many bytes are kept at the most.
 	maxAhead = 32 << 10
 )
 
@@ -22,6 +22,28 @@ const (
 type randomPool struct {
 	mu    sync.Mutex
 	bytes []byte
+	// coming is closed when the bytes that one thread is fetching are there; nil while nobody fetches.
+	coming chan struct{}
+}
+
+// fetch begins to fetch for all who find nothing, or tells that somebody does, and when it is over. Who has begun calls
+// fetched.
+func (p *randomPool) fetch() (others <-chan struct{}, begun bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.coming != nil {
+		return p.coming, false
+	}
+	p.coming = make(chan struct{})
+	return nil, true
+}
+
+// fetched wakes those who wait, whether there are bytes now or not.
+func (p *randomPool) fetched() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.coming)
+	p.coming = nil
 }
 
 // take hands out n bytes, or nil if there are fewer.
@@ -63,14 +85,26 @@ func (s *Session) GenerateRandom(n int) ([]byte, error) {
 	if n <= 0 || n > smallRandom {
 		return s.fetchRandom(n)
 	}
-	if out := s.token.random.take(n); out != nil {
+	// Many threads find nothing at the same time: one fetches for all. Should another have taken what came, or the fetch
+	// have failed, each asks for itself, so that nobody waits twice.
+	pool := &s.token.random
+	if out := pool.take(n); out != nil {
 		return out, nil
 	}
+	others, begun := pool.fetch()
+	if !begun {
+		<-others
+		if out := pool.take(n); out != nil {
+			return out, nil
+		}
+		return s.fetchRandom(n)
+	}
+	defer pool.fetched()
 	fetched, err := s.fetchRandom(readAhead)
 	if err != nil {
 		return nil, err
 	}
-	s.token.random.add(fetched[n:])
+	pool.add(fetched[n:])
 	return fetched[:n:n], nil
 }
 
