@@ -218,12 +218,45 @@ func TestKindOfANewerDaemon(t *testing.T) {
 	}
 }
 
+// TestAttributesAsGenerated: the bytes are those of the generated code, which reads and refuses the same.
+func TestAttributesAsGenerated(t *testing.T) {
+	for _, as := range []cryptoki.Attributes{nil, template, {{Type: 0}}, {cryptoki.Bytes(cryptoki.CKA_VALUE, make([]byte, 300))}} {
+		generated, err := proto.MarshalOptions{Deterministic: true}.Marshal(&anyhsmv1.AttributeList{Attributes: AttributesToProto(as)})
+		if encoded := MarshalAttributes(as); err != nil || !bytes.Equal(encoded, generated) || len(encoded) != AttributesSize(as) {
+			t.Errorf("%v: %x (announced as %d), generated %x", as, encoded, AttributesSize(as), generated)
+		}
+	}
+}
+
+// sameAsGenerated compares with the generated code.
+func sameAsGenerated(t *testing.T, encoded []byte) {
+	var list anyhsmv1.AttributeList
+	generatedErr := proto.Unmarshal(encoded, &list)
+	got, err := UnmarshalAttributes(encoded)
+	if (err == nil) != (generatedErr == nil) || err == nil && !reflect.DeepEqual(got, AttributesFromProto(list.GetAttributes())) {
+		t.Fatalf("%x: %v, %v; generated %v, %v", encoded, got, err, AttributesFromProto(list.GetAttributes()), generatedErr)
+	}
+}
+
+func BenchmarkUnmarshalAttributes(b *testing.B) {
+	encoded := MarshalAttributes(template)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := UnmarshalAttributes(encoded); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func FuzzUnmarshalAttributes(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Add(MarshalAttributes(template))
 	f.Add(MarshalAttributes(cryptoki.Attributes{cryptoki.Bytes(cryptoki.CKA_UNWRAP_TEMPLATE, MarshalAttributes(template))}))
 	f.Add([]byte{0x0a, 0xff, 0xff, 0xff, 0x7f})
+	// A type that is no number, a value that is none, a field of a newer version, a group, a value that comes twice.
+	f.Add([]byte("\x0a\x04\x0a\x02ab\x0a\x02\x10\x05\x12\x01a\x0a\x08\x12\x01a\x12\x01b\x08\x07\x0b\x0c"))
 	f.Fuzz(func(t *testing.T, encoded []byte) {
+		sameAsGenerated(t, encoded)
 		as, err := UnmarshalAttributes(encoded)
 		if err != nil {
 			if fault.RV(err) != cryptoki.CKR_ATTRIBUTE_VALUE_INVALID {

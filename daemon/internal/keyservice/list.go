@@ -80,7 +80,7 @@ func (s *Service) page(ctx context.Context, a access, at cursor) (objects []Obje
 				return nil, "", err
 			}
 			o := s.shown(batch[i])
-			size += len(wire.MarshalAttributes(o.Attributes))
+			size += wire.AttributesSize(o.Attributes)
 			// The first object of a page is taken whatever its size.
 			if len(objects) > 0 && (size > pageBytes || len(objects) == pageObjects) {
 				return objects, at.String(), nil
