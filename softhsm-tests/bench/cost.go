@@ -39,7 +39,7 @@ type growth struct {
 // The steps of the growth curves.
 var (
 	connectionSteps = []int{0, 100, 1000, 10_000}
-	sizeSteps       = []int{thousand, 10_000, lakh, 1_000_000}
+	sizeSteps       = []int{1000, 10_000, lakh, 1_000_000}
 )
 
 // cost measures on daemons of their own.

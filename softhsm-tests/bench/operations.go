@@ -24,9 +24,9 @@ var (
 	crowd = []int{1, 4, 16, 64}
 )
 
-// Sizes of tokens. One for TLS has only keys that libp11 can read.
+// Sizes of tokens: items besides the twelve objects. One for TLS has only keys that libp11 can read.
 const (
-	thousand = 1000
+	thousand = 1000 - 12
 	lakh     = 100_000
 	forTLS   = -1
 )

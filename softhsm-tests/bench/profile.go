@@ -26,7 +26,7 @@ var parts = []struct {
 }{
 	{"garbage collection", []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.bgsweep", "runtime.gcStart", "runtime.bgscavenge"}},
 	{"audit, in the background", []string{"daemon/internal/audit.", "keystore.(*Store).AppendEvents", "database/sql.", "modernc.org/sqlite"}},
-	{"the operation itself", []string{"internal/softkey.", "golang-fips/openssl", "crypto/rand.", "daemon/internal/provider/"}},
+	{"the operation itself", []string{"internal/softkey.", "golang-fips/openssl", "libcrypto.so", "crypto/rand.", "daemon/internal/provider/"}},
 	{"the store's caches", []string{"daemon/internal/keystore."}},
 	{"policy, ticket, routing, health", []string{"daemon/internal/keyservice.", "daemon/internal/policy.", "daemon/internal/ticket."}},
 	{"protobuf", []string{"google.golang.org/protobuf"}},
@@ -55,7 +55,7 @@ func (l *laboratory) profile(op string, threads int) ([]part, error) {
 	if err := recorder.Wait(); err != nil || f.Error != "" {
 		return nil, fmt.Errorf("perf record: %w, %s", err, f.Error)
 	}
-	samples, err := output(os.Environ(), "perf", "script", "-i", data, "-F", "ip,sym")
+	samples, err := output(os.Environ(), "perf", "script", "-i", data, "-F", "ip,sym,dso")
 	if err != nil {
 		return nil, err
 	}

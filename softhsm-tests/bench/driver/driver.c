@@ -195,8 +195,8 @@ static void report(uint64_t *samples, size_t count, double seconds, double clien
 	       client / 1000 / (double)count, server / 1000 / (double)count);
 }
 
-/* How often an operation is measured at least, however long it takes, within reason. */
-enum { LEAST = 3, REASON = 20 };
+/* How often an operation is measured at least, however long it takes, within reason: seconds. */
+enum { LEAST = 1, REASON = 60 };
 
 static void wait_for(const struct caller *callers)
 {

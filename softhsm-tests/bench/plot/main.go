@@ -135,7 +135,7 @@ func (r results) panel(title string, threads int, of func(figures) float64) *plo
 	}
 	p.NominalX(ops...)
 	p.X.Tick.Label.Rotation, p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = 0.6, draw.XRight, draw.YTop
-	p.X.Min, p.X.Max = -0.5, float64(len(ops))-0.5+4 // the legend has the right side for itself
+	p.X.Min, p.X.Max = -0.5, 1.3*float64(len(ops)) // the legend has the right side for itself
 	return p
 }
 
