@@ -22,8 +22,8 @@ import (
 type leaving struct {
 	*vault
 	mu sync.Mutex
-	// sick is what Health says, fail what Destroy does, unopened why it is not open.
-	sick, fail, unopened error
+	// sick is what Health says, fail what Destroy does.
+	sick, fail error
 }
 
 func (l *leaving) set(sick, fail error) {
