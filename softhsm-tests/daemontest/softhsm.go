@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// SoftHSMLibrary is Debian's SoftHSM.
+// SoftHSMLibrary is Debian's SoftHSM, the reference of all tests.
 const SoftHSMLibrary = "/usr/lib/softhsm/libsofthsm2.so"
 
 // SoftHSMToken and SoftHSMPIN open the token behind the provider hsm directly; SOFTHSM2_CONF is softhsm2.conf in the

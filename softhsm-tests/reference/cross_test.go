@@ -20,7 +20,7 @@ func TestCross(t *testing.T) {
 	})
 	k := ours.keys(t)
 	direct := load(t, target.Target{
-		Name: "softhsm", Module: target.SoftHSMLibrary, Env: []string{"SOFTHSM2_CONF=" + filepath.Join(daemon.Dir, "softhsm2.conf")},
+		Name: "softhsm", Module: daemontest.SoftHSMLibrary, Env: []string{"SOFTHSM2_CONF=" + filepath.Join(daemon.Dir, "softhsm2.conf")},
 		Token: daemontest.SoftHSMToken, PIN: daemontest.SoftHSMPIN,
 	})
 

@@ -6,10 +6,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-)
 
-// SoftHSMLibrary is Debian's SoftHSM, the reference of all tests.
-const SoftHSMLibrary = "/usr/lib/softhsm/libsofthsm2.so"
+	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
+)
 
 // SoftHSM makes a fresh SoftHSM token in a directory of the test and returns it as a target of its own.
 func SoftHSM(t testing.TB) Target {
@@ -25,7 +24,7 @@ func SoftHSM(t testing.TB) Target {
 		t.Fatal(err)
 	}
 	target := Target{
-		Name: "softhsm", Module: SoftHSMLibrary, Env: []string{"SOFTHSM2_CONF=" + configuration},
+		Name: "softhsm", Module: daemontest.SoftHSMLibrary, Env: []string{"SOFTHSM2_CONF=" + configuration},
 		Token: "reference", PIN: "1234", SOPIN: "12345678", directory: directory,
 	}
 	command := exec.Command("softhsm2-util", "--init-token", "--free", "--label", target.Token, "--pin", target.PIN, "--so-pin", target.SOPIN)
