@@ -6,6 +6,7 @@ require (
 	cloud.google.com/go/kms v1.36.1
 	filippo.io/age v1.3.2
 	filippo.io/bigmod v0.1.0
+	filippo.io/mldsa v1.0.0
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.23.3
 	github.com/Azure/azure-sdk-for-go/sdk/azidentity v1.15.0
 	github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys v1.5.0

@@ -55,6 +55,7 @@ var parameters = map[cryptoki.MechanismType]parameter{
 	cryptoki.CKM_ECDH1_DERIVE:          readECDH1,
 	cryptoki.CKM_ECDH1_COFACTOR_DERIVE: readECDH1,
 	cryptoki.CKM_EDDSA:                 readEDDSA,
+	cryptoki.CKM_ML_DSA:                readSignContext,
 
 	cryptoki.CKM_MD5_HMAC_GENERAL:      readMACLength,
 	cryptoki.CKM_SHA_1_HMAC_GENERAL:    readMACLength,
@@ -202,6 +203,19 @@ func readEDDSA(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
 	}
 	context, err := readBytes(unsafe.Pointer(&c.pContextData), c.ulContextDataLen)
 	return cryptoki.EDDSAParams{Prehash: c.phFlag != 0, Context: context}, err
+}
+
+// readSignContext reads a parameter that may be absent: then the context is empty, and the signature hedged or not.
+func readSignContext(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	c, err := readStruct[C.CK_SIGN_ADDITIONAL_CONTEXT](p, n)
+	if err != nil {
+		return nil, err
+	}
+	context, err := readBytes(unsafe.Pointer(&c.pContext), c.ulContextLen)
+	return cryptoki.SignContextParams{Hedge: uint64(c.hedgeVariant), Context: context}, err
 }
 
 func readMACLength(p unsafe.Pointer, n C.CK_ULONG) (cryptoki.Params, error) {

@@ -51,14 +51,22 @@ type EDDSAParams struct {
 	Context []byte
 }
 
+// SignContextParams is CK_SIGN_ADDITIONAL_CONTEXT: one of CKH_HEDGE_PREFERRED, CKH_HEDGE_REQUIRED and
+// CKH_DETERMINISTIC_REQUIRED, and the context string of FIPS 204.
+type SignContextParams struct {
+	Hedge   uint64
+	Context []byte
+}
+
 // MACGeneralParams is CK_MAC_GENERAL_PARAMS: the length of the MAC in bytes.
 type MACGeneralParams struct{ Length uint64 }
 
-func (IVParams) params()         {}
-func (CTRParams) params()        {}
-func (GCMParams) params()        {}
-func (PSSParams) params()        {}
-func (OAEPParams) params()       {}
-func (ECDH1Params) params()      {}
-func (EDDSAParams) params()      {}
-func (MACGeneralParams) params() {}
+func (IVParams) params()          {}
+func (CTRParams) params()         {}
+func (GCMParams) params()         {}
+func (PSSParams) params()         {}
+func (OAEPParams) params()        {}
+func (ECDH1Params) params()       {}
+func (EDDSAParams) params()       {}
+func (SignContextParams) params() {}
+func (MACGeneralParams) params()  {}

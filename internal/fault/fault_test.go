@@ -32,7 +32,7 @@ var golden = []string{
 	"DomainParamsInvalid", "CurveNotSupported", "BufferTooSmall", "SavedStateInvalid", "StateUnsaveable",
 	"CryptokiNotInitialized", "CryptokiAlreadyInitialized", "FunctionRejected", "PublicKeyInvalid", "NotFound",
 	"AlreadyExists", "InvalidInput", "Unauthenticated", "NotGranted", "Throttled", "Conflict",
-	"VersionMismatch", "DeadlineExceeded", "StoreDamaged",
+	"VersionMismatch", "DeadlineExceeded", "StoreDamaged", "ParameterSetNotSupported",
 }
 
 // declared reads the kinds from the source, so that a new one cannot be forgotten here.

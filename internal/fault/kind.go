@@ -171,6 +171,8 @@ const (
 	DeadlineExceeded
 	// StoreDamaged: the store or a sealed value is damaged.
 	StoreDamaged
+	// ParameterSetNotSupported: CKA_PARAMETER_SET names none that is supported.
+	ParameterSetNotSupported
 
 	end
 )
@@ -264,6 +266,7 @@ var table = [end]Row{
 	VersionMismatch:             {RV: cryptoki.CKR_DEVICE_ERROR, Code: codes.FailedPrecondition},
 	DeadlineExceeded:            {RV: cryptoki.CKR_DEVICE_ERROR, Code: codes.DeadlineExceeded, Retry: true},
 	StoreDamaged:                {RV: cryptoki.CKR_DEVICE_ERROR, Code: codes.DataLoss},
+	ParameterSetNotSupported:    {RV: cryptoki.CKR_PARAMETER_SET_NOT_SUPPORTED, Code: codes.InvalidArgument},
 }
 
 var byRV = func() map[cryptoki.RV]Kind {

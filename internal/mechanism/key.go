@@ -7,6 +7,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // permits says which attribute allows a use, and which classes of key it is for.
@@ -88,8 +89,8 @@ func checkModulus(m cryptoki.Mechanism, i Info, key cryptoki.Attributes) error {
 	return nil
 }
 
-// Bits returns the size of a key in bits: of the modulus, of the curve's field, of the secret's length; 0 if the
-// attributes do not tell.
+// Bits returns the size of a key in bits: of the modulus, of the curve's field, of the ML-DSA public key, of the secret's
+// length; 0 if the attributes do not tell.
 func Bits(key cryptoki.Attributes) int {
 	keyType, _ := key.KeyType()
 	switch keyType {
@@ -111,6 +112,12 @@ func Bits(key cryptoki.Attributes) int {
 			return 0
 		}
 		return c.Bits
+	case cryptoki.CKK_ML_DSA:
+		set, err := parameterset.Of(key)
+		if err != nil {
+			return 0
+		}
+		return 8 * set.Public
 	default:
 		if value, ok := key.Get(cryptoki.CKA_VALUE); ok {
 			return 8 * len(value)
@@ -124,7 +131,7 @@ func Bits(key cryptoki.Attributes) int {
 
 // size returns a key's size in the unit of Info.
 func size(key cryptoki.Attributes) uint64 {
-	if keyType, _ := key.KeyType(); keyType == cryptoki.CKK_AES {
+	if keyType, _ := key.KeyType(); keyType == cryptoki.CKK_AES || keyType == cryptoki.CKK_ML_DSA {
 		return uint64(Bits(key) / 8)
 	}
 	return uint64(Bits(key))

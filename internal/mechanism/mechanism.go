@@ -16,7 +16,7 @@ type Info struct {
 	// KeyTypes are those of the keys it takes, or makes.
 	KeyTypes []cryptoki.KeyType
 	// MinSize and MaxSize are in the unit that CK_MECHANISM_INFO uses for it: bits of an RSA modulus, a curve or a
-	// generic secret, bytes of an AES key; 0 for digests.
+	// generic secret, bytes of an AES key or of an ML-DSA public key; 0 for digests.
 	MinSize, MaxSize uint64
 	Flags            cryptoki.Flags
 	// Hash is what a hashing mechanism hashes with; 0 if it does not.
@@ -37,8 +37,10 @@ const (
 	minRSA, minNewRSA, maxRSA = 1024, 2048, 8192
 	minEC, maxEC              = 224, 521
 	edwards                   = 255
-	minAES, maxAES            = 16, 32
-	minSecret, maxSecret      = 8, 8 * 4096
+	// The public keys of ML-DSA-44 and ML-DSA-87.
+	minMLDSA, maxMLDSA   = 1312, 2592
+	minAES, maxAES       = 16, 32
+	minSecret, maxSecret = 8, 8 * 4096
 )
 
 var infos = func() map[cryptoki.MechanismType]Info {
@@ -57,6 +59,8 @@ var infos = func() map[cryptoki.MechanismType]Info {
 	raw(cryptoki.CKM_ECDH1_DERIVE, cryptoki.CKK_EC, minEC, maxEC, cryptoki.CKF_DERIVE|curves)
 	raw(cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN, cryptoki.CKK_EC_EDWARDS, edwards, edwards, cryptoki.CKF_GENERATE_KEY_PAIR|curves)
 	raw(cryptoki.CKM_EDDSA, cryptoki.CKK_EC_EDWARDS, edwards, edwards, signVerify|curves)
+	raw(cryptoki.CKM_ML_DSA_KEY_PAIR_GEN, cryptoki.CKK_ML_DSA, minMLDSA, maxMLDSA, cryptoki.CKF_GENERATE_KEY_PAIR)
+	raw(cryptoki.CKM_ML_DSA, cryptoki.CKK_ML_DSA, minMLDSA, maxMLDSA, signVerify)
 	raw(cryptoki.CKM_AES_KEY_GEN, cryptoki.CKK_AES, minAES, maxAES, cryptoki.CKF_GENERATE)
 	for _, t := range []cryptoki.MechanismType{
 		cryptoki.CKM_AES_ECB, cryptoki.CKM_AES_CBC, cryptoki.CKM_AES_CBC_PAD, cryptoki.CKM_AES_CTR, cryptoki.CKM_AES_GCM,

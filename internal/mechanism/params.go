@@ -3,6 +3,7 @@ package mechanism
 import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // MaxData is the most that one operation takes where the mechanism itself knows no limit.
@@ -48,6 +49,9 @@ func CheckParams(m cryptoki.Mechanism, use cryptoki.Flags) error {
 		}
 		return nil
 	}
+	if m.Type == cryptoki.CKM_ML_DSA {
+		return checkSignContext(m)
+	}
 	if i.Base == cryptoki.CKM_RSA_PKCS_PSS {
 		return checkPSS(m, i)
 	}
@@ -85,6 +89,14 @@ func checkPSS(m cryptoki.Mechanism, i Info) error {
 	}
 	if _, ok := MGFHash(p.MGF); !ok || p.SaltLength > maxRSA/8 {
 		return bad(m, "a known mask generation function and a salt that fits the key")
+	}
+	return nil
+}
+
+func checkSignContext(m cryptoki.Mechanism) error {
+	if p, ok := m.Params.(cryptoki.SignContextParams); m.Params != nil &&
+		(!ok || p.Hedge > cryptoki.CKH_DETERMINISTIC_REQUIRED || len(p.Context) > parameterset.MaxContext) {
+		return bad(m, "no parameter, or CK_SIGN_ADDITIONAL_CONTEXT with a known hedge variant and at most 255 bytes of context")
 	}
 	return nil
 }

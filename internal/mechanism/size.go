@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 const block = 16
@@ -29,6 +30,12 @@ func OutputSize(m cryptoki.Mechanism, use cryptoki.Flags, key cryptoki.Attribute
 		return (Bits(key) + 7) / 8, true
 	case i.KeyTypes[0] == cryptoki.CKK_EC, i.KeyTypes[0] == cryptoki.CKK_EC_EDWARDS:
 		return 2 * ((Bits(key) + 7) / 8), true
+	case i.KeyTypes[0] == cryptoki.CKK_ML_DSA:
+		set, err := parameterset.Of(key)
+		if err != nil {
+			return 0, false
+		}
+		return set.Signature, true
 	case i.KeyTypes[0] == cryptoki.CKK_AES:
 		return cipherSize(m, use, input)
 	default:

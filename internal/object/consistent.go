@@ -8,6 +8,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 const (
@@ -36,13 +37,15 @@ func consistent(purpose Purpose, c classes, as cryptoki.Attributes) error {
 		err = consistentRSA(c, as)
 	case ec:
 		err = consistentEC(purpose, c, keyType, as)
+	case mldsa:
+		err = consistentMLDSA(c, as)
 	default:
 		return consistentSecret(purpose, keyType, as)
 	}
 	if err != nil {
 		return err
 	}
-	// A private EC key without a point says nothing of its public half here; Complete writes it when it is known.
+	// A private ML-DSA key, or an EC key without a point, says nothing of its public half here; Complete writes it when it is known.
 	given, own := as.Bytes(cryptoki.CKA_PUBLIC_KEY_INFO), []byte(nil)
 	if len(given) > 0 {
 		own = publicKeyInfo(as)
@@ -141,6 +144,27 @@ func consistentEC(purpose Purpose, c classes, keyType cryptoki.KeyType, as crypt
 		}
 	}
 	as.Set(cryptoki.Bytes(cryptoki.CKA_EC_POINT, curve.OctetString(point)))
+	return nil
+}
+
+func consistentMLDSA(c classes, as cryptoki.Attributes) error {
+	if !as.Has(cryptoki.CKA_PARAMETER_SET) {
+		return nil
+	}
+	set, err := parameterset.Of(as)
+	if err != nil {
+		return err
+	}
+	length := set.Public
+	if c == privateKey {
+		length = set.Private
+	}
+	if value, ok := as.Get(cryptoki.CKA_VALUE); ok && len(value) != length {
+		return invalid(cryptoki.CKA_VALUE, "not as long as a key of "+set.Name)
+	}
+	if seed, ok := as.Get(cryptoki.CKA_SEED); ok && len(seed) != parameterset.Seed {
+		return invalid(cryptoki.CKA_SEED, "not 32 bytes")
+	}
 	return nil
 }
 

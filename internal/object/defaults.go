@@ -14,6 +14,7 @@ var generates = map[cryptoki.MechanismType]cryptoki.KeyType{
 	cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN:   cryptoki.CKK_RSA,
 	cryptoki.CKM_EC_KEY_PAIR_GEN:         cryptoki.CKK_EC,
 	cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN: cryptoki.CKK_EC_EDWARDS,
+	cryptoki.CKM_ML_DSA_KEY_PAIR_GEN:     cryptoki.CKK_ML_DSA,
 	cryptoki.CKM_AES_KEY_GEN:             cryptoki.CKK_AES,
 	cryptoki.CKM_GENERIC_SECRET_KEY_GEN:  cryptoki.CKK_GENERIC_SECRET,
 }
@@ -29,6 +30,10 @@ var abilities = map[families]map[classes][]cryptoki.AttributeType{
 		// SunPKCS11 never sets CKA_DERIVE on EC keys and derives with them all the same.
 		publicKey:  {cryptoki.CKA_VERIFY, cryptoki.CKA_DERIVE},
 		privateKey: {cryptoki.CKA_SIGN, cryptoki.CKA_DERIVE},
+	},
+	mldsa: {
+		publicKey:  {cryptoki.CKA_VERIFY},
+		privateKey: {cryptoki.CKA_SIGN},
 	},
 	aes: {secretKey: {
 		cryptoki.CKA_ENCRYPT, cryptoki.CKA_DECRYPT, cryptoki.CKA_SIGN, cryptoki.CKA_VERIFY, cryptoki.CKA_WRAP,
@@ -147,7 +152,7 @@ func fallback(purpose Purpose, mechanism cryptoki.MechanismType, c classes, keyT
 	}
 }
 
-// defaultID is the SHA-1 of the modulus or of the point, as NSS and strongSwan compute it; empty if neither is known.
+// defaultID is the SHA-1 of the modulus, of the point or of the ML-DSA public key, as NSS and strongSwan compute it; empty if neither is known.
 func defaultID(key cryptoki.Attributes) []byte {
 	material := trim(key.Bytes(cryptoki.CKA_MODULUS))
 	if value, ok := key.Get(cryptoki.CKA_EC_POINT); ok {
@@ -157,6 +162,9 @@ func defaultID(key cryptoki.Attributes) []byte {
 				material = point
 			}
 		}
+	}
+	if _, public, ok := publicMLDSA(key); ok {
+		material = public
 	}
 	if len(material) == 0 {
 		return nil

@@ -12,7 +12,7 @@ import (
 func NewKeyPair(mechanism cryptoki.Mechanism, public, private cryptoki.Attributes) (pub, priv cryptoki.Attributes, err error) {
 	keyType, ok := generates[mechanism.Type]
 	if !ok || familyOf(keyType)&symmetric != 0 {
-		return nil, nil, fault.New(fault.MechanismInvalid, "%v makes no key pairs; use CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_EC_KEY_PAIR_GEN or CKM_EC_EDWARDS_KEY_PAIR_GEN", mechanism.Type)
+		return nil, nil, fault.New(fault.MechanismInvalid, "%v makes no key pairs; use CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_EC_KEY_PAIR_GEN, CKM_EC_EDWARDS_KEY_PAIR_GEN or CKM_ML_DSA_KEY_PAIR_GEN", mechanism.Type)
 	}
 	if pub, err = half(mechanism.Type, cryptoki.CKO_PUBLIC_KEY, keyType, public); err != nil {
 		return nil, nil, err
@@ -20,7 +20,7 @@ func NewKeyPair(mechanism cryptoki.Mechanism, public, private cryptoki.Attribute
 	if priv, err = half(mechanism.Type, cryptoki.CKO_PRIVATE_KEY, keyType, private); err != nil {
 		return nil, nil, err
 	}
-	for _, t := range []cryptoki.AttributeType{cryptoki.CKA_EC_PARAMS, cryptoki.CKA_PUBLIC_EXPONENT} {
+	for _, t := range []cryptoki.AttributeType{cryptoki.CKA_EC_PARAMS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_PARAMETER_SET} {
 		shared, ok := pub.Get(t)
 		if !ok {
 			continue
@@ -47,9 +47,9 @@ func half(mechanism cryptoki.MechanismType, class cryptoki.ObjectClass, keyType 
 	return build(Generate, mechanism, classOf(class), given)
 }
 
-// Complete merges what the provider generated (CKA_MODULUS, CKA_PUBLIC_EXPONENT, CKA_EC_PARAMS, CKA_EC_POINT) into both
-// halves of a key pair. Where a template gave no CKA_ID both get the SHA-1 of the modulus or the point. One half may be
-// nil.
+// Complete merges what the provider generated (CKA_MODULUS and CKA_PUBLIC_EXPONENT, CKA_EC_PARAMS and CKA_EC_POINT, or
+// CKA_PARAMETER_SET, CKA_VALUE and CKA_PUBLIC_KEY_INFO) into both halves of a key pair. Where a template gave no CKA_ID both
+// get the SHA-1 of the modulus, the point or the ML-DSA public key. One half may be nil.
 func Complete(pub, priv, generated cryptoki.Attributes) (cryptoki.Attributes, cryptoki.Attributes) {
 	return completeHalf(pub, priv, generated), completeHalf(priv, pub, generated)
 }

@@ -92,7 +92,7 @@ func build(purpose Purpose, mechanism cryptoki.MechanismType, c classes, given c
 		}
 		keyType, ok := given.KeyType()
 		if f = familyOf(keyType); !ok || f == 0 {
-			return nil, fault.New(fault.AttributeValueInvalid, "keys of type %v are not supported; use RSA, EC, Edwards, AES or generic secret keys", keyType)
+			return nil, fault.New(fault.AttributeValueInvalid, "keys of type %v are not supported; use RSA, EC, Edwards, ML-DSA, AES or generic secret keys", keyType)
 		}
 		if (c == secretKey) != (f&symmetric != 0) {
 			return nil, fault.New(fault.TemplateInconsistent, "a key of type %v cannot be of that class; correct CKA_CLASS or CKA_KEY_TYPE", keyType)

@@ -11,11 +11,15 @@ import (
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // publicKeyInfo returns the DER SubjectPublicKeyInfo of a public or private key's open attributes; nil if they do not
 // suffice, or for a key that crypto/x509 cannot write.
 func publicKeyInfo(key cryptoki.Attributes) []byte {
+	if set, value, ok := publicMLDSA(key); ok {
+		return set.PublicKeyInfo(value)
+	}
 	var public any
 	if n, ok := key.Get(cryptoki.CKA_MODULUS); ok {
 		e := new(big.Int).SetBytes(key.Bytes(cryptoki.CKA_PUBLIC_EXPONENT))
@@ -45,17 +49,40 @@ func publicKeyInfo(key cryptoki.Attributes) []byte {
 	return der
 }
 
+// publicMLDSA returns the public half of an ML-DSA key. The private key's CKA_VALUE is a secret: of that half only
+// CKA_PUBLIC_KEY_INFO tells.
+func publicMLDSA(key cryptoki.Attributes) (*parameterset.Set, []byte, bool) {
+	c, f := shape(key)
+	set, err := parameterset.Of(key)
+	if f != mldsa || err != nil {
+		return nil, nil, false
+	}
+	if c == publicKey {
+		value := key.Bytes(cryptoki.CKA_VALUE)
+		return set, value, len(value) == set.Public
+	}
+	named, value, ok := parameterset.ParsePublicKeyInfo(key.Bytes(cryptoki.CKA_PUBLIC_KEY_INFO))
+	return set, value, ok && named == set
+}
+
 // PublicFromPrivate makes the attributes of a public key object from those of a private key: label, id, subject and
 // dates are the same, and the uses are the counterparts. False if the private key does not hold its public half.
 // pkcs11-provider and others need a public key beside each private one.
 func PublicFromPrivate(private cryptoki.Attributes) (cryptoki.Attributes, bool) {
 	c, f := shape(private)
-	if c != privateKey || f&(rsa|ec) == 0 {
+	if c != privateKey || f&(rsa|ec|mldsa) == 0 {
 		return nil, false
 	}
+	if _, value, ok := publicMLDSA(private); ok {
+		private = private.Clone()
+		private.Set(cryptoki.Bytes(cryptoki.CKA_VALUE, value))
+	}
 	needed := []cryptoki.AttributeType{cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT}
-	if f == ec {
+	switch f {
+	case ec:
 		needed = []cryptoki.AttributeType{cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT}
+	case mldsa:
+		needed = []cryptoki.AttributeType{cryptoki.CKA_PARAMETER_SET, cryptoki.CKA_VALUE}
 	}
 	given := cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY)}
 	for _, t := range needed {

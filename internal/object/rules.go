@@ -25,9 +25,10 @@ const (
 	ec
 	aes
 	generic
+	mldsa
 
 	symmetric = aes | generic
-	anyType   = rsa | ec | symmetric
+	anyType   = rsa | ec | symmetric | mldsa
 )
 
 // flags says what the standard's footnotes say of an attribute (section 4.1.2).
@@ -154,6 +155,13 @@ var rules = []rule{
 	{cryptoki.CKA_EC_POINT, privateKey, ec, Bytes, notGenerate},
 	{cryptoki.CKA_VALUE, privateKey, ec, Bytes, required | notGenerate | secret},
 
+	{cryptoki.CKA_PARAMETER_SET, publicKey, mldsa, Ulong, required | requiredGenerate},
+	{cryptoki.CKA_PARAMETER_SET, privateKey, mldsa, Ulong, required | notGenerate | fact},
+	{cryptoki.CKA_VALUE, publicKey, mldsa, Bytes, required | notGenerate},
+	// The standard wants one of the two. The library that signs starts from the seed.
+	{cryptoki.CKA_SEED, privateKey, mldsa, Bytes, required | notGenerate | secret},
+	{cryptoki.CKA_VALUE, privateKey, mldsa, Bytes, notGenerate | secret},
+
 	{cryptoki.CKA_VALUE_LEN, secretKey, symmetric, Ulong, notCreate | fact | requiredGenerate},
 	{cryptoki.CKA_VALUE, secretKey, symmetric, Bytes, required | notGenerate | secret},
 
@@ -172,7 +180,6 @@ var kindsElsewhere = map[cryptoki.AttributeType]ValueKind{
 	cryptoki.CKA_VALUE_BITS:           Ulong,
 	cryptoki.CKA_SECONDARY_AUTH:       Bool,
 	cryptoki.CKA_AUTH_PIN_FLAGS:       Ulong,
-	cryptoki.CKA_PARAMETER_SET:        Ulong,
 	cryptoki.CKA_ENCAPSULATE_TEMPLATE: Template,
 	cryptoki.CKA_DECAPSULATE_TEMPLATE: Template,
 }
@@ -222,6 +229,8 @@ func familyOf(t cryptoki.KeyType) families {
 		return ec
 	case cryptoki.CKK_AES:
 		return aes
+	case cryptoki.CKK_ML_DSA:
+		return mldsa
 	case cryptoki.CKK_GENERIC_SECRET, cryptoki.CKK_MD5_HMAC, cryptoki.CKK_SHA_1_HMAC, cryptoki.CKK_SHA224_HMAC,
 		cryptoki.CKK_SHA256_HMAC, cryptoki.CKK_SHA384_HMAC, cryptoki.CKK_SHA512_HMAC, cryptoki.CKK_SHA3_224_HMAC,
 		cryptoki.CKK_SHA3_256_HMAC, cryptoki.CKK_SHA3_384_HMAC, cryptoki.CKK_SHA3_512_HMAC,

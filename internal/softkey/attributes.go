@@ -7,13 +7,15 @@ import (
 	"crypto/rsa"
 	"math/big"
 
+	"filippo.io/mldsa"
+
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
 )
 
-// PrivateAttributes makes attributes of what crypto/x509's PKCS#8 parser returns: *rsa.PrivateKey, *ecdsa.PrivateKey,
-// ed25519.PrivateKey. Open holds CKA_KEY_TYPE and the public attributes, secret the private ones.
+// PrivateAttributes makes attributes of what ParsePKCS8 returns: *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey,
+// *mldsa.PrivateKey. Open holds CKA_KEY_TYPE and the public attributes, secret the private ones.
 func PrivateAttributes(key any) (open, secret cryptoki.Attributes, err error) {
 	switch private := key.(type) {
 	case *rsa.PrivateKey:
@@ -38,8 +40,13 @@ func PrivateAttributes(key any) (open, secret cryptoki.Attributes, err error) {
 			return nil, nil, err
 		}
 		return open, cryptoki.Attributes{cryptoki.Bytes(cryptoki.CKA_VALUE, private.Seed())}, nil
+	case *mldsa.PrivateKey:
+		if open, err = PublicAttributes(private.PublicKey()); err != nil {
+			return nil, nil, err
+		}
+		return open, cryptoki.Attributes{cryptoki.Bytes(cryptoki.CKA_SEED, private.Bytes())}, nil
 	default:
-		return nil, nil, fault.New(fault.KeyTypeInconsistent, "private keys of type %T are not supported; use RSA, a NIST curve or Ed25519", key)
+		return nil, nil, fault.New(fault.KeyTypeInconsistent, "private keys of type %T are not supported; use RSA, a NIST curve, Ed25519 or ML-DSA", key)
 	}
 }
 
@@ -59,7 +66,7 @@ func rsaSecrets(private *rsa.PrivateKey) cryptoki.Attributes {
 	}
 }
 
-// PublicAttributes makes attributes of what crypto/x509 returns as a public key: CKA_KEY_TYPE and the public ones.
+// PublicAttributes makes attributes of what ParsePKIX returns: CKA_KEY_TYPE and the public ones.
 func PublicAttributes(key any) (cryptoki.Attributes, error) {
 	switch public := key.(type) {
 	case *rsa.PublicKey:
@@ -78,8 +85,10 @@ func PublicAttributes(key any) (cryptoki.Attributes, error) {
 	case ed25519.PublicKey:
 		c, _ := curve.ByName("Ed25519")
 		return pointAttributes(c, public), nil
+	case *mldsa.PublicKey:
+		return publicMLDSA(public), nil
 	default:
-		return nil, fault.New(fault.KeyTypeInconsistent, "public keys of type %T are not supported; use RSA, a NIST curve or Ed25519", key)
+		return nil, fault.New(fault.KeyTypeInconsistent, "public keys of type %T are not supported; use RSA, a NIST curve, Ed25519 or ML-DSA", key)
 	}
 }
 

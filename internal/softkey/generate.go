@@ -7,9 +7,12 @@ import (
 	"crypto/rsa"
 	"math/big"
 
+	"filippo.io/mldsa"
+
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // GenerateSecret makes the value of a secret key whose complete attributes are given: CKA_VALUE, of CKA_VALUE_LEN bytes.
@@ -36,7 +39,7 @@ func GenerateSecret(m cryptoki.Mechanism, attributes cryptoki.Attributes) (secre
 }
 
 // GenerateKeyPair makes a key pair: open holds what both halves get (CKA_MODULUS and CKA_PUBLIC_EXPONENT, or
-// CKA_EC_PARAMS and CKA_EC_POINT), secret what only the private one does. The public exponent is 65537.
+// CKA_EC_PARAMS and CKA_EC_POINT, or what PublicAttributes says of ML-DSA), secret what only the private one does. The public exponent is 65537.
 func GenerateKeyPair(m cryptoki.Mechanism, public, _ cryptoki.Attributes) (open, secret cryptoki.Attributes, err error) {
 	var key any
 	switch m.Type {
@@ -66,8 +69,14 @@ func GenerateKeyPair(m cryptoki.Mechanism, public, _ cryptoki.Attributes) (open,
 		} else {
 			_, key, err = ed25519.GenerateKey(rand.Reader)
 		}
+	case cryptoki.CKM_ML_DSA_KEY_PAIR_GEN:
+		set, parseErr := parameterset.Of(public)
+		if parseErr != nil {
+			return nil, nil, parseErr
+		}
+		key, err = mldsa.GenerateKey(parametersOf(set))
 	default:
-		return nil, nil, fault.New(fault.MechanismInvalid, "%v makes no key pairs; use CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_EC_KEY_PAIR_GEN or CKM_EC_EDWARDS_KEY_PAIR_GEN", m.Type)
+		return nil, nil, fault.New(fault.MechanismInvalid, "%v makes no key pairs; use CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_EC_KEY_PAIR_GEN, CKM_EC_EDWARDS_KEY_PAIR_GEN or CKM_ML_DSA_KEY_PAIR_GEN", m.Type)
 	}
 	if err != nil {
 		return nil, nil, fault.New(fault.FunctionFailed, "the key pair could not be generated: %w", err)

@@ -7,7 +7,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
-	"crypto/x509"
+
+	"filippo.io/mldsa"
+	mldsax509 "filippo.io/mldsa/x509"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
@@ -36,6 +38,9 @@ type Key struct {
 	edPublic  ed25519.PublicKey
 	edPrivate ed25519.PrivateKey
 
+	mldsaPublic  *mldsa.PublicKey
+	mldsaPrivate *mldsa.PrivateKey
+
 	secret []byte
 	block  cipher.Block
 }
@@ -60,8 +65,10 @@ func FromAttributes(attributes cryptoki.Attributes) (*Key, error) {
 		err = k.readRSA(attributes, class == cryptoki.CKO_PRIVATE_KEY)
 	case keyType == cryptoki.CKK_EC || keyType == cryptoki.CKK_EC_EDWARDS:
 		err = k.readEC(attributes, class == cryptoki.CKO_PRIVATE_KEY)
+	case keyType == cryptoki.CKK_ML_DSA:
+		err = k.readMLDSA(attributes, class == cryptoki.CKO_PRIVATE_KEY)
 	default:
-		err = fault.New(fault.KeyTypeInconsistent, "keys of type %v are not supported in software; use RSA, EC or Edwards keys", keyType)
+		err = fault.New(fault.KeyTypeInconsistent, "keys of type %v are not supported in software; use RSA, EC, Edwards or ML-DSA keys", keyType)
 	}
 	if err != nil {
 		k.Wipe()
@@ -88,6 +95,8 @@ func (k *Key) Sign(m cryptoki.Mechanism, data []byte) ([]byte, error) {
 		return k.signECDSA(data)
 	case k.edPrivate != nil:
 		return k.signEdDSA(m, data)
+	case k.mldsaPrivate != nil:
+		return k.signMLDSA(m, data)
 	case k.secret != nil:
 		return k.mac(m, info, data), nil
 	default:
@@ -114,6 +123,8 @@ func (k *Key) Verify(m cryptoki.Mechanism, data, signature []byte) error {
 		return k.verifyECDSA(data, signature)
 	case k.edPublic != nil:
 		return k.verifyEdDSA(m, data, signature)
+	case k.mldsaPublic != nil:
+		return k.verifyMLDSA(m, data, signature)
 	case k.secret != nil:
 		return k.verifyMAC(m, info, data, signature)
 	default:
@@ -164,7 +175,7 @@ func (k *Key) Derive(m cryptoki.Mechanism, length int) ([]byte, error) {
 	return k.deriveECDH(m.Params.(cryptoki.ECDH1Params), length)
 }
 
-// Public returns the public key as crypto/x509 knows it; nil for a secret key.
+// Public returns the public key as crypto/x509 or filippo.io/mldsa knows it; nil for a secret key.
 func (k *Key) Public() any {
 	switch {
 	case k.rsaPublic != nil:
@@ -173,13 +184,15 @@ func (k *Key) Public() any {
 		return k.ecPublic
 	case k.edPublic != nil:
 		return k.edPublic
+	case k.mldsaPublic != nil:
+		return k.mldsaPublic
 	default:
 		return nil
 	}
 }
 
-// PublicAttributes returns the public half as attributes: CKA_MODULUS and CKA_PUBLIC_EXPONENT, or CKA_EC_PARAMS and
-// CKA_EC_POINT. Nil for a secret key.
+// PublicAttributes returns the public half as attributes: CKA_MODULUS and CKA_PUBLIC_EXPONENT, CKA_EC_PARAMS and
+// CKA_EC_POINT, or CKA_PARAMETER_SET, CKA_VALUE and CKA_PUBLIC_KEY_INFO. Nil for a secret key.
 func (k *Key) PublicAttributes() cryptoki.Attributes {
 	attributes, err := PublicAttributes(k.Public())
 	if err != nil {
@@ -189,7 +202,7 @@ func (k *Key) PublicAttributes() cryptoki.Attributes {
 	return attributes
 }
 
-// PKCS8 returns a private key as PKCS#8, DER, what PrivateAttributes reads after crypto/x509's parser. The caller wipes it.
+// PKCS8 returns a private key as PKCS#8, DER, which ParsePKCS8 reads. The caller wipes it.
 func (k *Key) PKCS8() ([]byte, error) {
 	var private any
 	switch {
@@ -199,10 +212,12 @@ func (k *Key) PKCS8() ([]byte, error) {
 		private = k.ecPrivate
 	case k.edPrivate != nil:
 		private = k.edPrivate
+	case k.mldsaPrivate != nil:
+		private = k.mldsaPrivate
 	default:
 		return nil, fault.New(fault.KeyTypeInconsistent, "only a private key has a PKCS#8 form; give one")
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
+	der, err := mldsax509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		return nil, fault.New(fault.AttributeValueInvalid, "the private key has no PKCS#8 form: %w; check the key", err)
 	}

@@ -1,6 +1,10 @@
 package softkey
 
-import "math/big"
+import (
+	"math/big"
+
+	"filippo.io/mldsa"
+)
 
 // Wipe overwrites the key's values. What crypto/rsa, crypto/ecdsa and crypto/aes derived from them for their own use is
 // out of reach and goes with the garbage collector.
@@ -27,7 +31,11 @@ func (k *Key) Wipe() {
 		//lint:ignore SA1019 there is no other way to overwrite it.
 		wipeInt(k.ecPrivate.D)
 	}
+	if k.mldsaPrivate != nil {
+		*k.mldsaPrivate = mldsa.PrivateKey{}
+	}
 	k.secret, k.block, k.edPrivate, k.rsaPrivate, k.crt, k.rsaBy, k.ecPrivate, k.ecBy = nil, nil, nil, nil, nil, nil, nil, nil
+	k.mldsaPrivate = nil
 }
 
 func wipeInt(i *big.Int) {

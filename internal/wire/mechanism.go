@@ -50,6 +50,14 @@ func MechanismToProto(m cryptoki.Mechanism) (*anyhsmv1.Mechanism, error) {
 		message.Parameters = &anyhsmv1.Mechanism_Eddsa{
 			Eddsa: &anyhsmv1.EddsaParameters{Prehash: p.Prehash, Context: p.Context},
 		}
+	case cryptoki.SignContextParams:
+		hedge, err := narrow(m, "hedge variants", p.Hedge)
+		if err != nil {
+			return nil, err
+		}
+		message.Parameters = &anyhsmv1.Mechanism_SignContext{
+			SignContext: &anyhsmv1.SignContextParameters{Hedge: hedge, Context: p.Context},
+		}
 	case cryptoki.MACGeneralParams:
 		length, err := narrow(m, "MAC length", p.Length)
 		if err != nil {
@@ -96,6 +104,8 @@ func MechanismFromProto(message *anyhsmv1.Mechanism) (cryptoki.Mechanism, error)
 		}
 	case *anyhsmv1.Mechanism_Eddsa:
 		m.Params = cryptoki.EDDSAParams{Prehash: p.Eddsa.GetPrehash(), Context: filled(p.Eddsa.GetContext())}
+	case *anyhsmv1.Mechanism_SignContext:
+		m.Params = cryptoki.SignContextParams{Hedge: uint64(p.SignContext.GetHedge()), Context: filled(p.SignContext.GetContext())}
 	case *anyhsmv1.Mechanism_MacLength:
 		m.Params = cryptoki.MACGeneralParams{Length: uint64(p.MacLength.GetLength())}
 	}

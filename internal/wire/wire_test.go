@@ -82,6 +82,7 @@ var mechanisms = []cryptoki.Mechanism{
 	{Type: cryptoki.CKM_RSA_PKCS_OAEP, Params: cryptoki.OAEPParams{}},
 	{Type: cryptoki.CKM_ECDH1_DERIVE, Params: cryptoki.ECDH1Params{KDF: cryptoki.CKD_NULL, SharedData: []byte{1}, PublicData: []byte{4}}},
 	{Type: cryptoki.CKM_EDDSA, Params: cryptoki.EDDSAParams{Prehash: true, Context: []byte("c")}},
+	{Type: cryptoki.CKM_ML_DSA, Params: cryptoki.SignContextParams{Hedge: cryptoki.CKH_DETERMINISTIC_REQUIRED, Context: []byte("c")}},
 	{Type: cryptoki.CKM_SHA256_HMAC_GENERAL, Params: cryptoki.MACGeneralParams{Length: 8}},
 }
 

@@ -3,16 +3,12 @@
 package moving
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +26,7 @@ type laboratory struct {
 
 func newLaboratory(t *testing.T, tables string) laboratory {
 	t.Helper()
-	service := newGate(t, fake(t, "./daemon/internal/provider/awskms/awsfake/serve"))
+	service := newGate(t, daemontest.Service(t, "./daemon/internal/provider/awskms/awsfake/serve"))
 	// The fake's own credentials: they open nothing else.
 	t.Setenv("ANYHSM_TEST_AWS_ID", "AKIAIOSFODNN7EXAMPLE")
 	t.Setenv("ANYHSM_TEST_AWS_SECRET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -48,40 +44,6 @@ secret_access_key = "env:ANYHSM_TEST_AWS_SECRET"
 	on := target.Of(t, "software", daemon)
 	on.EngineConfiguration(t)
 	return laboratory{on, service}
-}
-
-// fake builds and starts a fake service, which prints where it listens.
-func fake(t *testing.T, source string, arguments ...string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "serve")
-	build := exec.Command("go", "build", "-o", program, source)
-	build.Dir = daemontest.Root()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", source, err, out)
-	}
-	service := exec.Command(program, arguments...)
-	in, err := service.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := service.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	service.Stderr = os.Stderr
-	if err := service.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = service.Process.Kill() // not all of them end with their input
-		_ = service.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("%s did not start: %v", source, err)
-	}
-	return strings.TrimSpace(line)
 }
 
 // gate stands between the daemon and AWS's fake: it can be shut, and it can hold one operation.

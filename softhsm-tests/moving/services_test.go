@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
 	"github.com/anyhsm/anyhsm/softhsm-tests/vaulttest"
 )
 
@@ -13,11 +14,11 @@ import (
 func services(t *testing.T) string {
 	t.Helper()
 	vault := vaulttest.Start(t)
-	google := fake(t, "./daemon/internal/provider/gcpkms/gcpfake/serve")
+	google := daemontest.Service(t, "./daemon/internal/provider/gcpkms/gcpfake/serve")
 	certificate := filepath.Join(t.TempDir(), "vault.pem")
-	azure := fake(t, "./daemon/internal/provider/azurekv/azurefake/serve", certificate)
+	azure := daemontest.Service(t, "./daemon/internal/provider/azurekv/azurefake/serve", certificate)
 	directory := t.TempDir()
-	kmip := fake(t, "./daemon/internal/provider/kmip/kmiptest/kmipserver", "-directory", directory)
+	kmip := daemontest.Service(t, "./daemon/internal/provider/kmip/kmiptest/kmipserver", "-directory", directory)
 	// The daemon trusts the fake's certificate as it would trust a company's own authority. The secrets open nothing else.
 	t.Setenv("SSL_CERT_FILE", certificate)
 	t.Setenv("ANYHSM_TEST_AZURE_SECRET", "not-a-secret~only-for-tests")

@@ -237,7 +237,7 @@ func adoptable(b *backend, found provider.Found) ([]draft, error) {
 // give neither for a key that it does not know the value of, a provider may.
 var (
 	material = []cryptoki.AttributeType{
-		cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT,
+		cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT, cryptoki.CKA_PARAMETER_SET,
 	}
 	facts = []cryptoki.AttributeType{
 		cryptoki.CKA_MODULUS_BITS, cryptoki.CKA_VALUE_LEN, cryptoki.CKA_LOCAL, cryptoki.CKA_KEY_GEN_MECHANISM,
@@ -263,6 +263,8 @@ func settled(attributes cryptoki.Attributes, class cryptoki.ObjectClass) (crypto
 	var template, told cryptoki.Attributes
 	for _, a := range open {
 		switch {
+		case a.Type == cryptoki.CKA_PUBLIC_KEY_INFO && class == cryptoki.CKO_PRIVATE_KEY && open.Has(cryptoki.CKA_PARAMETER_SET):
+			told = append(told, a) // nothing else tells the public half of an ML-DSA key
 		case a.Type == cryptoki.CKA_UNIQUE_ID || a.Type == cryptoki.CKA_PUBLIC_KEY_INFO || !object.Known(a.Type):
 		case slices.Contains(facts, a.Type) || purpose == object.Unwrap && slices.Contains(material, a.Type):
 			told = append(told, a)

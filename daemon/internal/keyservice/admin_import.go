@@ -2,7 +2,6 @@ package keyservice
 
 import (
 	"context"
-	"crypto/x509"
 	"strings"
 
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
@@ -60,7 +59,7 @@ func (s *Service) importKey(ctx context.Context, a *access, r *record, key KeyIm
 
 // privateTemplate reads a PKCS#8 key.
 func privateTemplate(key KeyImport) (template, secret cryptoki.Attributes, err error) {
-	parsed, err := x509.ParsePKCS8PrivateKey(key.PKCS8)
+	parsed, err := softkey.ParsePKCS8(key.PKCS8)
 	if err != nil {
 		// The parser's own words could quote the key.
 		return nil, nil, fault.New(fault.InvalidInput, "the key is no unencrypted PKCS#8 private key in DER of a known type; convert it with openssl pkcs8 -topk8 -nocrypt -outform DER")
@@ -74,8 +73,8 @@ func privateTemplate(key KeyImport) (template, secret cryptoki.Attributes, err e
 		return nil, nil, err
 	}
 	for _, a := range open {
-		// What follows from the rest is not the template's to say.
-		if a.Type != cryptoki.CKA_PUBLIC_KEY_INFO && a.Type != cryptoki.CKA_CLASS {
+		// What follows from the rest is not the template's to say, but of an ML-DSA key nothing else tells the public half.
+		if a.Type != cryptoki.CKA_CLASS && !object.Secret(cryptoki.CKO_PRIVATE_KEY, a.Type) {
 			template = append(template, a)
 		}
 	}

@@ -136,6 +136,7 @@ func (s *Service) successor(old keystore.Object, public []keystore.Object) (make
 	generation := map[cryptoki.KeyType]cryptoki.MechanismType{
 		cryptoki.CKK_RSA: cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN, cryptoki.CKK_EC: cryptoki.CKM_EC_KEY_PAIR_GEN,
 		cryptoki.CKK_EC_EDWARDS: cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN, cryptoki.CKK_AES: cryptoki.CKM_AES_KEY_GEN,
+		cryptoki.CKK_ML_DSA: cryptoki.CKM_ML_DSA_KEY_PAIR_GEN,
 	}
 	keyType, _ := old.Attributes.KeyType()
 	m := cryptoki.Mechanism{Type: cryptoki.CKM_GENERIC_SECRET_KEY_GEN}
@@ -160,7 +161,7 @@ func (s *Service) successor(old keystore.Object, public []keystore.Object) (make
 			template = append(template, cryptoki.Ulong(cryptoki.CKA_MODULUS_BITS, uint64(mechanism.Bits(old.Attributes))))
 			template = append(template, picked(old.Attributes, cryptoki.CKA_PUBLIC_EXPONENT)...)
 		} else {
-			template = append(template, picked(old.Attributes, cryptoki.CKA_EC_PARAMS)...)
+			template = append(template, picked(old.Attributes, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_PARAMETER_SET)...)
 		}
 		if open, private, err = object.NewKeyPair(m, template, private); err != nil {
 			return nil, nil, err

@@ -340,10 +340,13 @@ func sameKey(o keystore.Object, found provider.Found) error {
 	return nil
 }
 
-// publicValue is what tells keys apart: the modulus, or the curve with the point; nil if the attributes lack it.
+// publicValue is what tells keys apart: the modulus, the curve with the point, or the ML-DSA key as X.509 writes it; nil if the attributes lack it.
 func publicValue(key cryptoki.Attributes) []byte {
 	if n := bytes.TrimLeft(key.Bytes(cryptoki.CKA_MODULUS), "\x00"); len(n) > 0 {
 		return n
+	}
+	if keyType, _ := key.KeyType(); keyType == cryptoki.CKK_ML_DSA {
+		return key.Bytes(cryptoki.CKA_PUBLIC_KEY_INFO)
 	}
 	c, err := curve.Of(key)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // keyOrder is what a key specification asks for.
@@ -19,7 +20,7 @@ type keyOrder struct {
 	parameters cryptoki.Attributes
 }
 
-// parseSpec reads rsa:BITS, ec:CURVE, ed25519, aes:BITS and hmac:BITS.
+// parseSpec reads rsa:BITS, ec:CURVE, ed25519, ml-dsa:SET, aes:BITS and hmac:BITS.
 func parseSpec(spec string) (keyOrder, error) {
 	kind, detail, _ := strings.Cut(strings.ToLower(strings.TrimSpace(spec)), ":")
 	switch kind {
@@ -40,6 +41,15 @@ func parseSpec(spec string) (keyOrder, error) {
 	case "ed25519":
 		c, _ := curve.ByName("Ed25519")
 		return onCurve(cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN, c), nil
+	case "ml-dsa":
+		for _, set := range parameterset.All() {
+			if set.Name == "ML-DSA-"+detail {
+				return keyOrder{cryptoki.CKM_ML_DSA_KEY_PAIR_GEN, true, cryptoki.Attributes{
+					cryptoki.Ulong(cryptoki.CKA_PARAMETER_SET, set.Parameter),
+				}}, nil
+			}
+		}
+		return keyOrder{}, fault.New(fault.InvalidInput, "%q names no parameter set; choose ml-dsa:44, ml-dsa:65 or ml-dsa:87", spec)
 	case "aes":
 		bits, err := parseBits(spec, detail, 128, 256)
 		return ofLength(cryptoki.CKM_AES_KEY_GEN, bits), err
@@ -47,7 +57,7 @@ func parseSpec(spec string) (keyOrder, error) {
 		bits, err := parseBits(spec, detail, 8, 1<<20)
 		return ofLength(cryptoki.CKM_GENERIC_SECRET_KEY_GEN, bits), err
 	}
-	return keyOrder{}, fault.New(fault.InvalidInput, "%q is no kind of key; write rsa:BITS, ec:p256, ed25519, aes:BITS or hmac:BITS", spec)
+	return keyOrder{}, fault.New(fault.InvalidInput, "%q is no kind of key; write rsa:BITS, ec:p256, ed25519, ml-dsa:65, aes:BITS or hmac:BITS", spec)
 }
 
 func onCurve(mechanism cryptoki.MechanismType, c *curve.Curve) keyOrder {

@@ -8,6 +8,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // usages are the names by which administrators know what a key may do, with the attributes of a private, a public and a
@@ -53,6 +54,9 @@ func summary(o keystore.Object) KeySummary {
 		k.Bits = uint32(mechanism.Bits(as))
 		if c, err := curve.Of(as); err == nil {
 			k.Curve = c.Name
+		}
+		if set, err := parameterset.Of(as); err == nil {
+			k.ParameterSet, k.Bits = set.Name, 0
 		}
 		k.PublicKey = as.Bytes(cryptoki.CKA_PUBLIC_KEY_INFO)
 		for _, u := range usages {

@@ -34,8 +34,10 @@ type KeySummary struct {
 	// Bits of an RSA modulus, of a secret key or of the curve's field.
 	Bits  uint32
 	Curve string
-	Label string
-	KeyID []byte
+	// ParameterSet is that of an ML-DSA key.
+	ParameterSet string
+	Label        string
+	KeyID        []byte
 	// Provider that holds the key; empty for objects without a secret.
 	Provider string
 	Created  time.Time

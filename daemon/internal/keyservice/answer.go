@@ -40,7 +40,8 @@ func publicHalf(private cryptoki.Attributes) (*softkey.Key, error) {
 	var public cryptoki.Attributes
 	for _, a := range private {
 		switch a.Type {
-		case cryptoki.CKA_KEY_TYPE, cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT:
+		case cryptoki.CKA_KEY_TYPE, cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT,
+			cryptoki.CKA_PARAMETER_SET, cryptoki.CKA_PUBLIC_KEY_INFO:
 			public = append(public, a)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // Cost is an estimate of what one provider costs: its keys that objects are made of by the month, and the uses of keys
@@ -78,6 +79,12 @@ func keyKind(key cryptoki.Attributes) string {
 			return "ec:" + name
 		}
 		return name
+	case cryptoki.CKK_ML_DSA:
+		set, err := parameterset.Of(key)
+		if err != nil {
+			return "ml-dsa"
+		}
+		return strings.Replace(strings.ToLower(set.Name), "dsa-", "dsa:", 1)
 	case cryptoki.CKK_AES:
 		return fmt.Sprintf("aes:%d", mechanism.Bits(key))
 	}

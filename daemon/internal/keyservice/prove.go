@@ -27,6 +27,7 @@ var (
 		{Type: cryptoki.CKM_ECDSA_SHA384},
 		{Type: cryptoki.CKM_ECDSA_SHA512},
 		{Type: cryptoki.CKM_EDDSA},
+		{Type: cryptoki.CKM_ML_DSA},
 	}
 	decryptProofs = []cryptoki.Mechanism{
 		{Type: cryptoki.CKM_RSA_PKCS_OAEP, Params: cryptoki.OAEPParams{Hash: cryptoki.CKM_SHA256, MGF: cryptoki.CKG_MGF1_SHA256}},

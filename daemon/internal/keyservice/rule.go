@@ -15,7 +15,7 @@ import (
 // token's own provider gets the key.
 type Rule struct {
 	Provider string
-	// Keys are kinds of keys: rsa, ec, ed25519, aes, hmac. All if empty.
+	// Keys are kinds of keys: rsa, ec, ed25519, ml-dsa, aes, hmac. All if empty.
 	Keys []string `json:",omitempty"`
 	// MinBits and MaxBits bound the size; 0 for no bound.
 	MinBits uint32 `json:",omitempty"`
@@ -37,6 +37,7 @@ var keyKinds = []struct {
 	{"rsa", cryptoki.CKK_RSA, cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN, 1},
 	{"ec", cryptoki.CKK_EC, cryptoki.CKM_EC_KEY_PAIR_GEN, 1},
 	{"ed25519", cryptoki.CKK_EC_EDWARDS, cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN, 1},
+	{"ml-dsa", cryptoki.CKK_ML_DSA, cryptoki.CKM_ML_DSA_KEY_PAIR_GEN, 8},
 	{"aes", cryptoki.CKK_AES, cryptoki.CKM_AES_KEY_GEN, 8},
 	{"hmac", cryptoki.CKK_GENERIC_SECRET, cryptoki.CKM_GENERIC_SECRET_KEY_GEN, 1},
 }

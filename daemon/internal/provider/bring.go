@@ -6,7 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
+	"slices"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider/keywrap"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
@@ -22,6 +22,9 @@ func Bring(ctx context.Context, to Provider, identity Identity, attributes crypt
 	importer, ok := to.(Importer)
 	if !ok && !takesWrapped {
 		return Generated{}, fault.New(fault.ActionProhibited, "providers of kind %s take no keys from outside; make a new key there with anyhsm key rotate --to PROVIDER", to.Capabilities().Kind)
+	}
+	if keyType, _ := attributes.KeyType(); slices.Contains(to.Capabilities().NoImport, keyType) {
+		return Generated{}, fault.New(fault.ActionProhibited, "providers of kind %s take no %s keys from outside; make a new key there with anyhsm key rotate --to PROVIDER", to.Capabilities().Kind, keyType)
 	}
 	// It never leaves this function: 2048 bits are plenty.
 	moment, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -58,7 +61,7 @@ func secretsOf(attributes cryptoki.Attributes, material []byte) (cryptoki.Attrib
 	if class, _ := attributes.Class(); class == cryptoki.CKO_SECRET_KEY {
 		return cryptoki.Attributes{cryptoki.Bytes(cryptoki.CKA_VALUE, bytes.Clone(material))}, nil
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(material)
+	parsed, err := softkey.ParsePKCS8(material)
 	if err != nil {
 		// The parser's own words could quote the key.
 		return nil, fault.New(fault.KeyUnextractable, "the provider wraps keys of this type in a form that nobody else reads; make a new key elsewhere with anyhsm key rotate --to PROVIDER")

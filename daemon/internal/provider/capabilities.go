@@ -27,6 +27,8 @@ type Capabilities struct {
 	// chooses: the mechanism, or its variant that hashes, or both the mechanism and the digest's. Generated.Private says
 	// which mechanisms the key has.
 	OneAlgorithm bool
+	// NoImport are the types of keys that the provider makes but does not take from outside.
+	NoImport []cryptoki.KeyType
 	// Metered tells that the provider is a service that bills each call.
 	Metered bool
 	// Keeps tells that the provider keeps the keys itself, so that destroying and adopting mean something.
@@ -54,6 +56,8 @@ type Mechanism struct {
 	SaltIsHash bool
 	// MinSalt is the shortest salt of PSS.
 	MinSalt uint64
+	// AnyLength tells that MinData and MaxData do not bound the mechanism: the provider sends what it makes of the message.
+	AnyLength bool
 	// HashSized tells that CKM_ECDSA takes only what can be brought to the length of a SHA-2 digest without changing
 	// the signature: on P-521, for which the longest is SHA-512, no more than 64 bytes.
 	HashSized bool

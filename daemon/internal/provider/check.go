@@ -8,6 +8,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // CheckUse tells why a provider with these capabilities does not use a key so: the mechanism is not one of its own,
@@ -54,6 +55,12 @@ func (c Capabilities) CheckGenerate(request GenerateRequest) error {
 		return row.checkSize(bits, "bits")
 	case cryptoki.CKM_EC_KEY_PAIR_GEN, cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN:
 		return c.checkCurve(row.Type, request.Public)
+	case cryptoki.CKM_ML_DSA_KEY_PAIR_GEN:
+		set, err := parameterset.Of(request.Public)
+		if err != nil {
+			return err
+		}
+		return row.checkSize(uint64(set.Public), "bytes of public key")
 	}
 	length, ok := request.Private.Ulong(cryptoki.CKA_VALUE_LEN)
 	if !ok {

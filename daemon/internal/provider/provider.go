@@ -52,7 +52,7 @@ type GenerateRequest struct {
 	Identity  Identity
 	Mechanism cryptoki.Mechanism
 	// Public and Private are complete and consistent attributes (internal/object has checked them), without the key's
-	// value: CKA_MODULUS_BITS and CKA_PUBLIC_EXPONENT, or CKA_EC_PARAMS, stand in Public; CKA_VALUE_LEN of a secret
+	// value: CKA_MODULUS_BITS and CKA_PUBLIC_EXPONENT, CKA_EC_PARAMS, or CKA_PARAMETER_SET, stand in Public; CKA_VALUE_LEN of a secret
 	// key in Private.
 	Public, Private cryptoki.Attributes
 }
@@ -63,7 +63,8 @@ type Generated struct {
 	// clear.
 	Ref []byte
 	// Public holds the attributes that the provider adds to both halves: CKA_MODULUS, CKA_PUBLIC_EXPONENT,
-	// CKA_EC_PARAMS, CKA_EC_POINT (a DER OCTET STRING).
+	// CKA_EC_PARAMS, CKA_EC_POINT (a DER OCTET STRING), or CKA_PARAMETER_SET, CKA_VALUE (the public key's) and
+	// CKA_PUBLIC_KEY_INFO of ML-DSA.
 	Public cryptoki.Attributes
 	// Private holds the attributes of the private or secret key that became other than the template said, so that the
 	// object tells the truth: usage flags that the provider did not grant, CKA_ALLOWED_MECHANISMS, CKA_EXTRACTABLE.
@@ -86,7 +87,7 @@ type Key interface {
 
 // Signer signs or computes MACs. The mechanism is raw: CKM_RSA_PKCS (data is padded as it is, a DigestInfo or not),
 // CKM_RSA_X_509, CKM_RSA_PKCS_PSS (data is the hash), CKM_ECDSA (data is the hash; the signature is r‖s of full
-// length), CKM_EDDSA, CKM_SHAx_HMAC: keyservice has hashed and wrapped what SHAx_RSA_PKCS and its like want.
+// length), CKM_EDDSA, CKM_ML_DSA, CKM_SHAx_HMAC: keyservice has hashed and wrapped what SHAx_RSA_PKCS and its like want.
 type Signer interface {
 	Sign(ctx context.Context, mechanism cryptoki.Mechanism, data []byte) ([]byte, error)
 }

@@ -63,8 +63,14 @@ func secretOf(o *Object, t cryptoki.AttributeType) bool {
 	if !object.Secret(o.class(), t) {
 		return false
 	}
-	keyType, _ := o.Attributes.KeyType()
-	return (keyType == cryptoki.CKK_RSA) == (t != cryptoki.CKA_VALUE)
+	switch keyType, _ := o.Attributes.KeyType(); keyType {
+	case cryptoki.CKK_RSA:
+		return t != cryptoki.CKA_VALUE && t != cryptoki.CKA_SEED
+	case cryptoki.CKK_ML_DSA:
+		return t == cryptoki.CKA_SEED || t == cryptoki.CKA_VALUE
+	default:
+		return t == cryptoki.CKA_VALUE
+	}
 }
 
 // secretValue asks for the secret attributes of a key that may be read.

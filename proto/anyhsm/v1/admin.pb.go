@@ -932,7 +932,9 @@ type KeySummary struct {
 	// All attributes that are not secret; GetKey only.
 	Attributes []*Attribute `protobuf:"bytes,15,rep,name=attributes,proto3" json:"attributes,omitempty"`
 	// Certificate, DER.
-	Certificate   []byte `protobuf:"bytes,16,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Certificate []byte `protobuf:"bytes,16,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// The parameter set of a post-quantum key: ML-DSA-65.
+	ParameterSet  string `protobuf:"bytes,17,opt,name=parameter_set,json=parameterSet,proto3" json:"parameter_set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1079,11 +1081,18 @@ func (x *KeySummary) GetCertificate() []byte {
 	return nil
 }
 
+func (x *KeySummary) GetParameterSet() string {
+	if x != nil {
+		return x.ParameterSet
+	}
+	return ""
+}
+
 type CreateKeyRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Token     string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	// rsa:2048, ec:p256, ed25519, aes:256, hmac:256.
+	// rsa:2048, ec:p256, ed25519, ml-dsa:65, aes:256, hmac:256.
 	KeySpec string `protobuf:"bytes,3,opt,name=key_spec,json=keySpec,proto3" json:"key_spec,omitempty"`
 	Label   string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
 	KeyId   []byte `protobuf:"bytes,5,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
@@ -4078,7 +4087,7 @@ const file_anyhsm_v1_admin_proto_rawDesc = "" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x19\n" +
 	"\buser_pin\x18\x03 \x01(\fR\auserPin\"D\n" +
 	"\x13UnlockTokenResponse\x12-\n" +
-	"\x05token\x18\x01 \x01(\v2\x17.anyhsm.v1.TokenSummaryR\x05token\"\xde\x03\n" +
+	"\x05token\x18\x01 \x01(\v2\x17.anyhsm.v1.TokenSummaryR\x05token\"\x83\x04\n" +
 	"\n" +
 	"KeySummary\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
@@ -4100,7 +4109,8 @@ const file_anyhsm_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\x0f \x03(\v2\x14.anyhsm.v1.AttributeR\n" +
 	"attributes\x12 \n" +
-	"\vcertificate\x18\x10 \x01(\fR\vcertificate\"\xdb\x01\n" +
+	"\vcertificate\x18\x10 \x01(\fR\vcertificate\x12#\n" +
+	"\rparameter_set\x18\x11 \x01(\tR\fparameterSet\"\xdb\x01\n" +
 	"\x10CreateKeyRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +

@@ -360,6 +360,7 @@ type Mechanism struct {
 	//	*Mechanism_Ecdh
 	//	*Mechanism_Eddsa
 	//	*Mechanism_MacLength
+	//	*Mechanism_SignContext
 	Parameters    isMechanism_Parameters `protobuf_oneof:"parameters"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -481,6 +482,15 @@ func (x *Mechanism) GetMacLength() *MacLengthParameters {
 	return nil
 }
 
+func (x *Mechanism) GetSignContext() *SignContextParameters {
+	if x != nil {
+		if x, ok := x.Parameters.(*Mechanism_SignContext); ok {
+			return x.SignContext
+		}
+	}
+	return nil
+}
+
 type isMechanism_Parameters interface {
 	isMechanism_Parameters()
 }
@@ -517,6 +527,10 @@ type Mechanism_MacLength struct {
 	MacLength *MacLengthParameters `protobuf:"bytes,9,opt,name=mac_length,json=macLength,proto3,oneof"`
 }
 
+type Mechanism_SignContext struct {
+	SignContext *SignContextParameters `protobuf:"bytes,10,opt,name=sign_context,json=signContext,proto3,oneof"`
+}
+
 func (*Mechanism_Iv) isMechanism_Parameters() {}
 
 func (*Mechanism_Ctr) isMechanism_Parameters() {}
@@ -532,6 +546,8 @@ func (*Mechanism_Ecdh) isMechanism_Parameters() {}
 func (*Mechanism_Eddsa) isMechanism_Parameters() {}
 
 func (*Mechanism_MacLength) isMechanism_Parameters() {}
+
+func (*Mechanism_SignContext) isMechanism_Parameters() {}
 
 // IvParameters is the initialisation vector of CBC.
 type IvParameters struct {
@@ -973,6 +989,59 @@ func (x *MacLengthParameters) GetLength() uint32 {
 	return 0
 }
 
+// SignContextParameters is CK_SIGN_ADDITIONAL_CONTEXT.
+type SignContextParameters struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hedge         uint32                 `protobuf:"varint,1,opt,name=hedge,proto3" json:"hedge,omitempty"`
+	Context       []byte                 `protobuf:"bytes,2,opt,name=context,proto3" json:"context,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignContextParameters) Reset() {
+	*x = SignContextParameters{}
+	mi := &file_anyhsm_v1_types_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignContextParameters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignContextParameters) ProtoMessage() {}
+
+func (x *SignContextParameters) ProtoReflect() protoreflect.Message {
+	mi := &file_anyhsm_v1_types_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignContextParameters.ProtoReflect.Descriptor instead.
+func (*SignContextParameters) Descriptor() ([]byte, []int) {
+	return file_anyhsm_v1_types_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SignContextParameters) GetHedge() uint32 {
+	if x != nil {
+		return x.Hedge
+	}
+	return 0
+}
+
+func (x *SignContextParameters) GetContext() []byte {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
 // Fault is the detail of every gRPC status that is not OK.
 type Fault struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -990,7 +1059,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_anyhsm_v1_types_proto_msgTypes[14]
+	mi := &file_anyhsm_v1_types_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1071,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_anyhsm_v1_types_proto_msgTypes[14]
+	mi := &file_anyhsm_v1_types_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1084,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_anyhsm_v1_types_proto_rawDescGZIP(), []int{14}
+	return file_anyhsm_v1_types_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Fault) GetKind() uint32 {
@@ -1072,7 +1141,7 @@ const file_anyhsm_v1_types_proto_rawDesc = "" +
 	"\fKeyReference\x12\x18\n" +
 	"\x06object\x18\x01 \x01(\x04H\x00R\x06object\x12\x18\n" +
 	"\x06sealed\x18\x02 \x01(\fH\x00R\x06sealedB\x05\n" +
-	"\x03key\"\xb9\x03\n" +
+	"\x03key\"\x80\x04\n" +
 	"\tMechanism\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\x04R\x04type\x12)\n" +
 	"\x02iv\x18\x02 \x01(\v2\x17.anyhsm.v1.IvParametersH\x00R\x02iv\x12,\n" +
@@ -1083,7 +1152,9 @@ const file_anyhsm_v1_types_proto_rawDesc = "" +
 	"\x04ecdh\x18\a \x01(\v2\x19.anyhsm.v1.EcdhParametersH\x00R\x04ecdh\x122\n" +
 	"\x05eddsa\x18\b \x01(\v2\x1a.anyhsm.v1.EddsaParametersH\x00R\x05eddsa\x12?\n" +
 	"\n" +
-	"mac_length\x18\t \x01(\v2\x1e.anyhsm.v1.MacLengthParametersH\x00R\tmacLengthB\f\n" +
+	"mac_length\x18\t \x01(\v2\x1e.anyhsm.v1.MacLengthParametersH\x00R\tmacLength\x12E\n" +
+	"\fsign_context\x18\n" +
+	" \x01(\v2 .anyhsm.v1.SignContextParametersH\x00R\vsignContextB\f\n" +
 	"\n" +
 	"parameters\"\x1e\n" +
 	"\fIvParameters\x12\x0e\n" +
@@ -1114,7 +1185,10 @@ const file_anyhsm_v1_types_proto_rawDesc = "" +
 	"\aprehash\x18\x01 \x01(\bR\aprehash\x12\x18\n" +
 	"\acontext\x18\x02 \x01(\fR\acontext\"-\n" +
 	"\x13MacLengthParameters\x12\x16\n" +
-	"\x06length\x18\x01 \x01(\rR\x06length\"`\n" +
+	"\x06length\x18\x01 \x01(\rR\x06length\"G\n" +
+	"\x15SignContextParameters\x12\x14\n" +
+	"\x05hedge\x18\x01 \x01(\rR\x05hedge\x12\x18\n" +
+	"\acontext\x18\x02 \x01(\fR\acontext\"`\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x13\n" +
 	"\x05ck_rv\x18\x02 \x01(\x04R\x04ckRv\x12\x18\n" +
@@ -1136,23 +1210,24 @@ func file_anyhsm_v1_types_proto_rawDescGZIP() []byte {
 	return file_anyhsm_v1_types_proto_rawDescData
 }
 
-var file_anyhsm_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_anyhsm_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_anyhsm_v1_types_proto_goTypes = []any{
-	(*Attribute)(nil),           // 0: anyhsm.v1.Attribute
-	(*AttributeList)(nil),       // 1: anyhsm.v1.AttributeList
-	(*CallHeader)(nil),          // 2: anyhsm.v1.CallHeader
-	(*ReplyHeader)(nil),         // 3: anyhsm.v1.ReplyHeader
-	(*KeyReference)(nil),        // 4: anyhsm.v1.KeyReference
-	(*Mechanism)(nil),           // 5: anyhsm.v1.Mechanism
-	(*IvParameters)(nil),        // 6: anyhsm.v1.IvParameters
-	(*CtrParameters)(nil),       // 7: anyhsm.v1.CtrParameters
-	(*GcmParameters)(nil),       // 8: anyhsm.v1.GcmParameters
-	(*PssParameters)(nil),       // 9: anyhsm.v1.PssParameters
-	(*OaepParameters)(nil),      // 10: anyhsm.v1.OaepParameters
-	(*EcdhParameters)(nil),      // 11: anyhsm.v1.EcdhParameters
-	(*EddsaParameters)(nil),     // 12: anyhsm.v1.EddsaParameters
-	(*MacLengthParameters)(nil), // 13: anyhsm.v1.MacLengthParameters
-	(*Fault)(nil),               // 14: anyhsm.v1.Fault
+	(*Attribute)(nil),             // 0: anyhsm.v1.Attribute
+	(*AttributeList)(nil),         // 1: anyhsm.v1.AttributeList
+	(*CallHeader)(nil),            // 2: anyhsm.v1.CallHeader
+	(*ReplyHeader)(nil),           // 3: anyhsm.v1.ReplyHeader
+	(*KeyReference)(nil),          // 4: anyhsm.v1.KeyReference
+	(*Mechanism)(nil),             // 5: anyhsm.v1.Mechanism
+	(*IvParameters)(nil),          // 6: anyhsm.v1.IvParameters
+	(*CtrParameters)(nil),         // 7: anyhsm.v1.CtrParameters
+	(*GcmParameters)(nil),         // 8: anyhsm.v1.GcmParameters
+	(*PssParameters)(nil),         // 9: anyhsm.v1.PssParameters
+	(*OaepParameters)(nil),        // 10: anyhsm.v1.OaepParameters
+	(*EcdhParameters)(nil),        // 11: anyhsm.v1.EcdhParameters
+	(*EddsaParameters)(nil),       // 12: anyhsm.v1.EddsaParameters
+	(*MacLengthParameters)(nil),   // 13: anyhsm.v1.MacLengthParameters
+	(*SignContextParameters)(nil), // 14: anyhsm.v1.SignContextParameters
+	(*Fault)(nil),                 // 15: anyhsm.v1.Fault
 }
 var file_anyhsm_v1_types_proto_depIdxs = []int32{
 	0,  // 0: anyhsm.v1.AttributeList.attributes:type_name -> anyhsm.v1.Attribute
@@ -1164,11 +1239,12 @@ var file_anyhsm_v1_types_proto_depIdxs = []int32{
 	11, // 6: anyhsm.v1.Mechanism.ecdh:type_name -> anyhsm.v1.EcdhParameters
 	12, // 7: anyhsm.v1.Mechanism.eddsa:type_name -> anyhsm.v1.EddsaParameters
 	13, // 8: anyhsm.v1.Mechanism.mac_length:type_name -> anyhsm.v1.MacLengthParameters
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	14, // 9: anyhsm.v1.Mechanism.sign_context:type_name -> anyhsm.v1.SignContextParameters
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_anyhsm_v1_types_proto_init() }
@@ -1189,6 +1265,7 @@ func file_anyhsm_v1_types_proto_init() {
 		(*Mechanism_Ecdh)(nil),
 		(*Mechanism_Eddsa)(nil),
 		(*Mechanism_MacLength)(nil),
+		(*Mechanism_SignContext)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1196,7 +1273,7 @@ func file_anyhsm_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_anyhsm_v1_types_proto_rawDesc), len(file_anyhsm_v1_types_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -82,7 +82,7 @@ func (c *cli) keyCreate() *cobra.Command {
 		Use:   "create LABEL",
 		Short: "Generate a key or a key pair",
 		Long: `Generate a key in the token's provider. TYPE is rsa:2048 (to rsa:8192), ec:p224, ec:p256, ec:p384, ec:p521,
-ed25519, aes:128, aes:192, aes:256 or hmac:256 (bits).
+ed25519, ml-dsa:44, ml-dsa:65, ml-dsa:87, aes:128, aes:192, aes:256 or hmac:256 (bits).
 
 Where a service's RSA keys have one padding each (Google Cloud KMS), a key does either PKCS#1 v1.5 (TLS 1.2, certificates)
 or PSS (TLS 1.3). --twin makes one key that does both: the daemon generates it and imports it twice, so it is not born in

@@ -22,6 +22,7 @@ type keyView struct {
 	KeyType     string          `json:"key_type,omitempty"`
 	Bits        uint32          `json:"bits,omitempty"`
 	Curve       string          `json:"curve,omitempty"`
+	Set         string          `json:"parameter_set,omitempty"`
 	Label       string          `json:"label"`
 	KeyID       string          `json:"id"`
 	Provider    string          `json:"provider,omitempty"`
@@ -44,7 +45,7 @@ type attributeView struct {
 func viewKey(token string, key *anyhsmv1.KeySummary) keyView {
 	class := cryptoki.ObjectClass(key.GetObjectClass())
 	v := keyView{
-		Token: token, Object: key.GetId(), UID: key.GetUid(), Class: class.String(), Bits: key.GetBits(), Curve: key.GetCurve(),
+		Token: token, Object: key.GetId(), UID: key.GetUid(), Class: class.String(), Bits: key.GetBits(), Curve: key.GetCurve(), Set: key.GetParameterSet(),
 		Label: key.GetLabel(), KeyID: hex.EncodeToString(key.GetKeyId()), Provider: key.GetProvider(), Usage: key.GetUsage(),
 		Extractable: key.GetExtractable(), Subject: key.GetSubject(), Created: stamp(key.GetCreated()), class: class,
 	}
@@ -86,6 +87,8 @@ func (v keyView) kind() string {
 	}
 	name := strings.ReplaceAll(strings.TrimPrefix(v.KeyType, "CKK_"), "_", " ")
 	switch {
+	case v.Set != "":
+		return v.Set
 	case v.Curve != "":
 		return name + " " + v.Curve
 	case v.Bits > 0:

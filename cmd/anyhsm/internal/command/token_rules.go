@@ -39,7 +39,7 @@ the mechanisms of all these providers. Keys of sessions always stay in software.
 there are stay where they are.
 
 Each rule is a [[rule]] in TOML: provider, and any of
-  keys        kinds of keys: rsa, ec, ed25519, aes, hmac
+  keys        kinds of keys: rsa, ec, ed25519, ml-dsa, aes, hmac
   min_bits    the least size
   max_bits    the greatest size
   label       a pattern for the label with * and ?

@@ -153,7 +153,7 @@ func keySummaries(keys []keyservice.KeySummary) []*anyhsmv1.KeySummary {
 
 func keySummary(k keyservice.KeySummary) *anyhsmv1.KeySummary {
 	return &anyhsmv1.KeySummary{
-		Id: k.ID, Uid: k.UID, ObjectClass: uint64(k.Class), KeyType: uint64(k.KeyType), Bits: k.Bits, Curve: k.Curve,
+		Id: k.ID, Uid: k.UID, ObjectClass: uint64(k.Class), KeyType: uint64(k.KeyType), Bits: k.Bits, Curve: k.Curve, ParameterSet: k.ParameterSet,
 		Label: text(k.Label), KeyId: k.KeyID, Provider: k.Provider, Created: timestamp(k.Created), Usage: k.Usage,
 		Extractable: k.Extractable, Subject: text(k.Subject), PublicKey: k.PublicKey,
 		Attributes: wire.AttributesToProto(k.Attributes), Certificate: k.Certificate,

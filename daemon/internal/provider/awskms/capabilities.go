@@ -4,6 +4,7 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // maxMessage is the most that Sign and GenerateMac take; neither takes an empty message.
@@ -18,6 +19,8 @@ var curves = []string{"P-256", "P-384", "P-521", "Ed25519"}
 // capabilities is the table. Keys are in a device, FIPS 140-3 level 3 HSMs, of which the daemon sees a web service.
 func capabilities() provider.Capabilities {
 	c := provider.Capabilities{Kind: "awskms", Hardware: true, Keeps: true, Metered: true, OneUse: true, MaxData: maxMessage, MinData: 1}
+	// AWS takes no private keys of ML-DSA, or does not say so: docs/providers/awskms.md.
+	c.NoImport = []cryptoki.KeyType{cryptoki.CKK_ML_DSA}
 	add := func(m provider.Mechanism) {
 		m.Flags |= cryptoki.CKF_HW
 		c.Mechanisms = append(c.Mechanisms, m)
@@ -37,6 +40,12 @@ func capabilities() provider.Capabilities {
 	add(provider.Mechanism{Type: cryptoki.CKM_ECDH1_DERIVE, MinSize: 256, MaxSize: 521, Flags: cryptoki.CKF_DERIVE | ecFlags})
 	add(provider.Mechanism{Type: cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN, MinSize: edwards, MaxSize: edwards, Flags: cryptoki.CKF_GENERATE_KEY_PAIR | ecFlags})
 	add(provider.Mechanism{Type: cryptoki.CKM_EDDSA, MinSize: edwards, MaxSize: edwards, Flags: cryptoki.CKF_SIGN | ecFlags})
+	sets := parameterset.All()
+	mldsa := provider.Mechanism{MinSize: uint64(sets[0].Public), MaxSize: uint64(sets[len(sets)-1].Public), AnyLength: true}
+	mldsa.Type, mldsa.Flags = cryptoki.CKM_ML_DSA_KEY_PAIR_GEN, cryptoki.CKF_GENERATE_KEY_PAIR
+	add(mldsa)
+	mldsa.Type, mldsa.Flags = cryptoki.CKM_ML_DSA, cryptoki.CKF_SIGN
+	add(mldsa)
 	var sizes []uint64
 	for _, m := range macs {
 		sizes = append(sizes, m.bits)

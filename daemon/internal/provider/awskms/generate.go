@@ -12,6 +12,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // The key's object stands in its tags, and its alias makes a key per object the only one: two keys cannot have one alias.
@@ -71,6 +72,12 @@ func specAsked(request provider.GenerateRequest) (spec, error) {
 			return spec{}, err
 		}
 		return specOf(on.KeyType, 0, on)
+	case cryptoki.CKM_ML_DSA_KEY_PAIR_GEN:
+		set, err := parameterset.Of(request.Public)
+		if err != nil {
+			return spec{}, err
+		}
+		return specOf(cryptoki.CKK_ML_DSA, 8*uint64(set.Public), nil)
 	}
 	length, _ := request.Private.Ulong(cryptoki.CKA_VALUE_LEN)
 	return specOf(cryptoki.CKK_GENERIC_SECRET, length*8, nil)

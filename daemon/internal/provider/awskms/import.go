@@ -137,6 +137,8 @@ func kindOf(attributes cryptoki.Attributes) (kind spec, public cryptoki.Attribut
 		}
 	}
 	switch keyType {
+	case cryptoki.CKK_ML_DSA:
+		return spec{}, nil, fault.New(fault.KeyTypeInconsistent, "AWS KMS takes no ML-DSA keys from outside; make a new one there")
 	case cryptoki.CKK_EC, cryptoki.CKK_EC_EDWARDS:
 		on, err := curve.Of(attributes)
 		if err != nil {

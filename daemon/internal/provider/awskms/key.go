@@ -3,7 +3,6 @@ package awskms
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"math/big"
 	"sync"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
-	"github.com/anyhsm/anyhsm/internal/softkey"
 )
 
 // material is what never changes about a key.
@@ -135,25 +133,17 @@ func (p *Provider) public(ctx context.Context, m *types.KeyMetadata) (*material,
 
 // publicAttributes reads a SubjectPublicKeyInfo.
 func publicAttributes(der []byte, kind spec) (cryptoki.Attributes, error) {
-	parsed, err := x509.ParsePKIXPublicKey(der)
+	keyType, public, err := provider.ReadPublicKey(der)
 	if err != nil {
 		return nil, fault.New(fault.FunctionFailed, "the public key that AWS KMS sent cannot be read: %w; look at the endpoint", err)
 	}
-	all, err := softkey.PublicAttributes(parsed)
-	if err != nil {
-		return nil, err
-	}
-	var public cryptoki.Attributes
-	for _, t := range []cryptoki.AttributeType{cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT} {
-		if value, ok := all.Get(t); ok {
-			public = append(public, cryptoki.Bytes(t, value))
-		}
-	}
-	keyType, _ := all.KeyType()
 	fits := keyType == kind.keyType
-	if kind.on != nil {
+	switch {
+	case kind.on != nil:
 		fits = fits && bytes.Equal(public.Bytes(cryptoki.CKA_EC_PARAMS), kind.on.Params)
-	} else {
+	case kind.set != nil:
+		fits = fits && len(public.Bytes(cryptoki.CKA_VALUE)) == kind.set.Public
+	default:
 		fits = fits && uint64(new(big.Int).SetBytes(public.Bytes(cryptoki.CKA_MODULUS)).BitLen()) == kind.bits
 	}
 	if !fits {

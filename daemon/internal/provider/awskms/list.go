@@ -189,7 +189,7 @@ func (p *Provider) found(ctx context.Context, m *types.KeyMetadata) (provider.Fo
 	if made.spec.keyType == cryptoki.CKK_RSA {
 		second = append(second, cryptoki.Bool(cryptoki.CKA_ENCRYPT, m.KeyUsage == types.KeyUsageTypeEncryptDecrypt), cryptoki.Bool(cryptoki.CKA_WRAP, false))
 	}
-	f.Objects = []cryptoki.Attributes{append(first, made.public.Clone()...), append(second, made.public.Clone()...)}
+	f.Objects = []cryptoki.Attributes{append(first, provider.OnPrivate(made.public)...), append(second, made.public.Clone()...)}
 	return f, nil
 }
 
@@ -200,7 +200,7 @@ func (s spec) has(usage cryptoki.AttributeType) bool {
 		return usage == cryptoki.CKA_SIGN || usage == cryptoki.CKA_DECRYPT || usage == cryptoki.CKA_UNWRAP
 	case cryptoki.CKK_EC:
 		return usage == cryptoki.CKA_SIGN || usage == cryptoki.CKA_DERIVE
-	case cryptoki.CKK_EC_EDWARDS:
+	case cryptoki.CKK_EC_EDWARDS, cryptoki.CKK_ML_DSA:
 		return usage == cryptoki.CKA_SIGN
 	}
 	return usage == cryptoki.CKA_SIGN || usage == cryptoki.CKA_VERIFY || usage == cryptoki.CKA_DERIVE

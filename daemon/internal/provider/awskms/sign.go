@@ -7,10 +7,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider/signature"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 	"github.com/anyhsm/anyhsm/internal/softkey"
 )
 
@@ -39,7 +41,7 @@ func (k *key) Sign(ctx context.Context, m cryptoki.Mechanism, data []byte) ([]by
 	if !k.spec.private() {
 		return k.mac(ctx, m, data)
 	}
-	in, err := k.message(m, data)
+	in, err := k.message(ctx, m, data)
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +59,8 @@ func (k *key) Sign(ctx context.Context, m cryptoki.Mechanism, data []byte) ([]by
 	return made, k.verify(m, data, made, aws.ToString(out.KeyId))
 }
 
-// message turns a mechanism and its data into what AWS KMS calls it. All but Ed25519 is hashed already.
-func (k *key) message(m cryptoki.Mechanism, data []byte) (*kms.SignInput, error) {
+// message turns a mechanism and its data into what AWS KMS calls it. All but Ed25519 and ML-DSA is hashed already.
+func (k *key) message(ctx context.Context, m cryptoki.Mechanism, data []byte) (*kms.SignInput, error) {
 	in := &kms.SignInput{Message: data, MessageType: types.MessageTypeDigest, SigningAlgorithm: k.spec.algorithm}
 	switch m.Type {
 	case cryptoki.CKM_RSA_PKCS:
@@ -95,8 +97,33 @@ func (k *key) message(m cryptoki.Mechanism, data []byte) (*kms.SignInput, error)
 		}
 		in.MessageType = types.MessageTypeRaw
 		return in, within(data)
+	case cryptoki.CKM_ML_DSA:
+		return in, k.lattice(ctx, in, m, data)
 	}
 	return in, nil
+}
+
+// lattice is the message of an ML-DSA signature: as it is where AWS KMS takes it so, else its representative µ, into which
+// the context goes as well, of which AWS KMS knows nothing.
+func (k *key) lattice(ctx context.Context, in *kms.SignInput, m cryptoki.Mechanism, data []byte) error {
+	params, _ := m.Params.(cryptoki.SignContextParams)
+	if params.Hedge != cryptoki.CKH_HEDGE_PREFERRED {
+		return fault.New(fault.MechanismParamInvalid, "AWS KMS does not say whether its ML-DSA signatures are hedged or deterministic; let the application ask for CKH_HEDGE_PREFERRED")
+	}
+	if len(params.Context) == 0 && within(data) == nil {
+		in.MessageType = types.MessageTypeRaw
+		return nil
+	}
+	_, public, ok := parameterset.ParsePublicKeyInfo(k.publicAttributes().Bytes(cryptoki.CKA_PUBLIC_KEY_INFO))
+	if !ok {
+		made, err := k.provider.public(ctx, &types.KeyMetadata{Arn: &k.ref.ARN, KeySpec: k.ref.Spec, KeyUsage: k.ref.Use})
+		if err != nil {
+			return k.settle(err)
+		}
+		public = made.public.Bytes(cryptoki.CKA_VALUE)
+	}
+	in.MessageType, in.Message = types.MessageTypeExternalMu, parameterset.Mu(public, params.Context, data)
+	return nil
 }
 
 // within refuses messages that AWS KMS does not take.
@@ -147,23 +174,15 @@ func (k *key) verify(m cryptoki.Mechanism, data, made []byte, by string) error {
 
 // publicKey returns the public half from what is known without a call; nil if nothing is.
 func (k *key) publicKey() *softkey.Key {
-	attributes := k.reference.Attributes
+	return provider.PublicHalf(k.spec.keyType, k.publicAttributes())
+}
+
+// publicAttributes are those that tell the public half: this process's, or the store's.
+func (k *key) publicAttributes() cryptoki.Attributes {
 	if known := k.provider.keys.material(k.ref.ARN); known != nil {
-		attributes = known.public
+		return known.public
 	}
-	public := cryptoki.Attributes{
-		cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), cryptoki.Ulong(cryptoki.CKA_KEY_TYPE, k.spec.keyType),
-	}
-	for _, t := range []cryptoki.AttributeType{cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT} {
-		if value := attributes.Bytes(t); len(value) > 0 {
-			public = append(public, cryptoki.Bytes(t, value))
-		}
-	}
-	parsed, err := softkey.FromAttributes(public)
-	if err != nil {
-		return nil
-	}
-	return parsed
+	return k.reference.Attributes
 }
 
 // Decrypt decrypts with RSA-OAEP.

@@ -9,6 +9,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // edwards is the size of Ed25519 as CK_MECHANISM_INFO counts.
@@ -36,6 +37,8 @@ type spec struct {
 	// bits is the size of a modulus or a secret, on the curve of an EC or Edwards key.
 	bits uint64
 	on   *curve.Curve
+	// set is the parameter set of an ML-DSA key.
+	set *parameterset.Set
 	// digest is the length that ECDSA wants, algorithm how it is called.
 	digest    int
 	algorithm types.SigningAlgorithmSpec
@@ -52,6 +55,10 @@ var specs = func() []spec {
 		{name: types.KeySpecEccNistP384, keyType: cryptoki.CKK_EC, on: named("P-384"), digest: 48, algorithm: types.SigningAlgorithmSpecEcdsaSha384},
 		{name: types.KeySpecEccNistP521, keyType: cryptoki.CKK_EC, on: named("P-521"), digest: 64, algorithm: types.SigningAlgorithmSpecEcdsaSha512},
 		{name: types.KeySpecEccNistEdwards25519, keyType: cryptoki.CKK_EC_EDWARDS, on: named("Ed25519"), algorithm: types.SigningAlgorithmSpecEd25519Sha512},
+	}
+	for i, name := range []types.KeySpec{types.KeySpecMlDsa44, types.KeySpecMlDsa65, types.KeySpecMlDsa87} {
+		set := parameterset.All()[i]
+		all = append(all, spec{name: name, keyType: cryptoki.CKK_ML_DSA, bits: 8 * uint64(set.Public), set: set, algorithm: types.SigningAlgorithmSpecMlDsaShake256})
 	}
 	for _, m := range macs {
 		all = append(all, spec{name: m.spec, keyType: cryptoki.CKK_GENERIC_SECRET, bits: m.bits, mac: m})
@@ -95,6 +102,9 @@ func (s spec) size() uint64 {
 	if s.on != nil {
 		return uint64(s.on.Bits)
 	}
+	if s.set != nil {
+		return uint64(s.set.Public)
+	}
 	return s.bits
 }
 
@@ -105,7 +115,7 @@ func (s spec) purposes() []types.KeyUsageType {
 		return []types.KeyUsageType{types.KeyUsageTypeSignVerify, types.KeyUsageTypeEncryptDecrypt}
 	case cryptoki.CKK_EC:
 		return []types.KeyUsageType{types.KeyUsageTypeSignVerify, types.KeyUsageTypeKeyAgreement}
-	case cryptoki.CKK_EC_EDWARDS:
+	case cryptoki.CKK_EC_EDWARDS, cryptoki.CKK_ML_DSA:
 		return []types.KeyUsageType{types.KeyUsageTypeSignVerify}
 	}
 	return []types.KeyUsageType{types.KeyUsageTypeGenerateVerifyMac}
@@ -138,6 +148,8 @@ func (s spec) allowed(use types.KeyUsageType) []cryptoki.MechanismType {
 		return []cryptoki.MechanismType{s.mac.mechanism, s.mac.general}
 	case s.keyType == cryptoki.CKK_EC_EDWARDS:
 		return []cryptoki.MechanismType{cryptoki.CKM_EDDSA}
+	case s.keyType == cryptoki.CKK_ML_DSA:
+		return []cryptoki.MechanismType{cryptoki.CKM_ML_DSA}
 	case s.keyType == cryptoki.CKK_EC:
 		raw = []cryptoki.MechanismType{cryptoki.CKM_ECDSA}
 	default:

@@ -3,6 +3,7 @@ package gcpkms
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // algorithm is one of the service's, which a key has for its life.
@@ -20,6 +22,9 @@ type algorithm struct {
 	// size is the bits of a modulus or HMAC key, or the bytes of an AES key.
 	size  uint64
 	curve *curve.Curve
+	// set is the parameter set of an ML-DSA key, and mu tells that the service takes the message's representative µ.
+	set *parameterset.Set
+	mu  bool
 	// mechanism is the raw one.
 	mechanism cryptoki.MechanismType
 	// digest is the one hash that the algorithm takes; 0 where it takes any.
@@ -73,6 +78,17 @@ func table() (all []algorithm) {
 			a.mechanism = cryptoki.CKM_EDDSA
 		}
 		named(c.name, a)
+	}
+	// Those that take µ come first: into it goes a message of any length, and a context.
+	for _, mu := range []struct {
+		name  string
+		taken bool
+	}{{"_EXTERNAL_MU", true}, {"", false}} {
+		for _, set := range parameterset.All() {
+			named("PQ_SIGN_"+strings.ReplaceAll(set.Name, "-", "_")+mu.name, algorithm{
+				purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, keyType: cryptoki.CKK_ML_DSA, set: set, mu: mu.taken, mechanism: cryptoki.CKM_ML_DSA,
+			})
+		}
 	}
 	for _, mode := range []struct {
 		name      string

@@ -5,6 +5,7 @@ import (
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // capabilities is the table of a protection level.
@@ -12,6 +13,7 @@ func capabilities(level kmspb.ProtectionLevel) provider.Capabilities {
 	hardware := level == kmspb.ProtectionLevel_HSM
 	c := provider.Capabilities{
 		Kind: "gcpkms", Hardware: hardware, Keeps: true, OneUse: true, OneAlgorithm: true, MaxData: limits[level], MinData: 1,
+		NoImport: []cryptoki.KeyType{cryptoki.CKK_ML_DSA},
 	}
 	add := func(m provider.Mechanism) {
 		if hardware {
@@ -34,6 +36,12 @@ func capabilities(level kmspb.ProtectionLevel) provider.Capabilities {
 	add(provider.Mechanism{Type: cryptoki.CKM_ECDSA, MinSize: 256, MaxSize: 384, Flags: cryptoki.CKF_SIGN | ecFlags})
 	add(provider.Mechanism{Type: cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN, MinSize: 255, MaxSize: 255, Flags: cryptoki.CKF_GENERATE_KEY_PAIR | ecFlags})
 	add(provider.Mechanism{Type: cryptoki.CKM_EDDSA, MinSize: 255, MaxSize: 255, Flags: cryptoki.CKF_SIGN | ecFlags})
+	sets := parameterset.All()
+	mldsa := provider.Mechanism{MinSize: uint64(sets[0].Public), MaxSize: uint64(sets[len(sets)-1].Public), AnyLength: true}
+	mldsa.Type, mldsa.Flags = cryptoki.CKM_ML_DSA_KEY_PAIR_GEN, cryptoki.CKF_GENERATE_KEY_PAIR
+	add(mldsa)
+	mldsa.Type, mldsa.Flags = cryptoki.CKM_ML_DSA, cryptoki.CKF_SIGN
+	add(mldsa)
 	add(provider.Mechanism{Type: cryptoki.CKM_AES_KEY_GEN, MinSize: 16, MaxSize: 32, Sizes: aesSizes, Flags: cryptoki.CKF_GENERATE})
 	const cipher = cryptoki.CKF_ENCRYPT | cryptoki.CKF_DECRYPT
 	add(provider.Mechanism{Type: cryptoki.CKM_AES_CBC, MinSize: 16, MaxSize: 32, Flags: cipher})

@@ -12,6 +12,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 var (
@@ -64,6 +65,12 @@ func (p *Provider) choose(request provider.GenerateRequest) (algorithm, error) {
 			return algorithm{}, err
 		}
 		fits = func(a algorithm) bool { return a.curve == on }
+	case cryptoki.CKM_ML_DSA_KEY_PAIR_GEN:
+		set, err := parameterset.Of(request.Public)
+		if err != nil {
+			return algorithm{}, err
+		}
+		fits = func(a algorithm) bool { return a.set == set }
 	case cryptoki.CKM_AES_KEY_GEN:
 		length, _ := request.Private.Ulong(cryptoki.CKA_VALUE_LEN)
 		fits = func(a algorithm) bool { return a.keyType == cryptoki.CKK_AES && a.size == length }

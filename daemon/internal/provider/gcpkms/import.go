@@ -83,7 +83,7 @@ func (p *Provider) bring(ctx context.Context, identity provider.Identity, attrib
 	if err != nil {
 		return none, err
 	}
-	for _, t := range publicTypes {
+	for _, t := range provider.PublicTypes {
 		if !bytes.Equal(public.Bytes(t), m.public.Bytes(t)) {
 			return none, fault.New(fault.Conflict, "Google Cloud KMS has another key pair under %s than the one that was imported; repeat the request under a new id", version)
 		}
@@ -131,6 +131,8 @@ func (p *Provider) fitting(attributes cryptoki.Attributes) (algorithm, error) {
 			size *= 8
 		}
 		fits = func(a algorithm) bool { return a.keyType == plain(keyType) && a.size == size }
+	case keyType == cryptoki.CKK_ML_DSA:
+		return algorithm{}, fault.New(fault.KeyTypeInconsistent, "Google Cloud KMS takes no ML-DSA keys from outside; make a new one there")
 	case keyType == cryptoki.CKK_RSA:
 		if e := new(big.Int).SetBytes(attributes.Bytes(cryptoki.CKA_PUBLIC_EXPONENT)); !e.IsInt64() || e.Int64() != 65537 {
 			return algorithm{}, fault.New(fault.AttributeValueInvalid, "Google Cloud KMS takes RSA keys only with the public exponent 65537, not %s", e)

@@ -2,7 +2,6 @@ package gcpkms
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/pem"
 	"sync"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
-	"github.com/anyhsm/anyhsm/internal/softkey"
 )
 
 // cache remembers what never changes about key versions that were seen to be there. It spares a call per signature; what
@@ -96,7 +94,7 @@ func (p *Provider) Key(ctx context.Context, ref provider.Reference) (provider.Ke
 // plain is the type that a key has in the table: an HMAC key may have been named by its hash.
 func plain(t cryptoki.KeyType) cryptoki.KeyType {
 	switch t {
-	case cryptoki.CKK_RSA, cryptoki.CKK_EC, cryptoki.CKK_EC_EDWARDS, cryptoki.CKK_AES:
+	case cryptoki.CKK_RSA, cryptoki.CKK_EC, cryptoki.CKK_EC_EDWARDS, cryptoki.CKK_ML_DSA, cryptoki.CKK_AES:
 		return t
 	}
 	return cryptoki.CKK_GENERIC_SECRET
@@ -128,13 +126,20 @@ func (p *Provider) public(ctx context.Context, name string, a algorithm) (crypto
 		// Others may wait for the answer when this caller has gone.
 		working, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.config.CallTimeout)
 		defer cancel()
-		got, err := exchange(working, p, viewPublicKey, name, p.client.GetPublicKey, &kmspb.GetPublicKeyRequest{Name: name}, func(k *kmspb.PublicKey) bool {
+		request := &kmspb.GetPublicKeyRequest{Name: name}
+		if a.set != nil {
+			request.PublicKeyFormat = kmspb.PublicKey_NIST_PQC
+		}
+		got, err := exchange(working, p, viewPublicKey, name, p.client.GetPublicKey, request, func(k *kmspb.PublicKey) bool {
+			if a.set != nil {
+				return k.GetName() == name && intact(k.GetPublicKey().GetData(), k.GetPublicKey().GetCrc32CChecksum())
+			}
 			return k.GetName() == name && intact([]byte(k.GetPem()), k.GetPemCrc32C())
 		})
 		if err != nil {
 			return nil, err
 		}
-		public, err := publicAttributes(got.GetPem(), a)
+		public, err := publicAttributes(got, a)
 		if err != nil {
 			return nil, err
 		}
@@ -152,33 +157,25 @@ func (p *Provider) public(ctx context.Context, name string, a algorithm) (crypto
 	}
 }
 
-// publicAttributes reads a public key in PEM.
-func publicAttributes(text string, a algorithm) (cryptoki.Attributes, error) {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
+// publicAttributes reads a public key: of ML-DSA as FIPS 204 writes it, else in PEM.
+func publicAttributes(got *kmspb.PublicKey, a algorithm) (cryptoki.Attributes, error) {
+	var der []byte
+	if a.set != nil {
+		der = a.set.PublicKeyInfo(got.GetPublicKey().GetData())
+	} else if block, _ := pem.Decode([]byte(got.GetPem())); block != nil {
+		der = block.Bytes
+	} else {
 		return nil, fault.New(fault.DeviceError, "the public key that Google Cloud KMS sent is no PEM; look at the endpoint")
 	}
-	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	keyType, public, err := provider.ReadPublicKey(der)
 	if err != nil {
 		return nil, fault.New(fault.DeviceError, "the public key that Google Cloud KMS sent cannot be read; look at the endpoint: %w", err)
 	}
-	all, err := softkey.PublicAttributes(parsed)
-	if err != nil {
-		return nil, err
-	}
-	if keyType, _ := all.KeyType(); keyType != a.keyType {
+	if keyType != a.keyType {
 		return nil, fault.New(fault.DeviceError, "Google Cloud KMS sent a public key of type %s for the algorithm %s; look at the endpoint", keyType, a.id)
-	}
-	var public cryptoki.Attributes
-	for _, t := range publicTypes {
-		if value, ok := all.Get(t); ok {
-			public = append(public, cryptoki.Bytes(t, value))
-		}
 	}
 	return public, nil
 }
-
-var publicTypes = []cryptoki.AttributeType{cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT}
 
 // key is a key version in use.
 type key struct {

@@ -148,7 +148,7 @@ func (p *Provider) found(ctx context.Context, k *kmspb.CryptoKey, v *kmspb.Crypt
 	second := append(cryptoki.Attributes{
 		cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), kind, label, cryptoki.Bool(cryptoki.CKA_PRIVATE, false), cryptoki.Bool(use, true),
 	}, public...)
-	f.Objects = []cryptoki.Attributes{append(first, public...), second}
+	f.Objects = []cryptoki.Attributes{append(first, provider.OnPrivate(public)...), second}
 	return f, nil
 }
 

@@ -5,11 +5,12 @@ import (
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
 
+	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider/signature"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
-	"github.com/anyhsm/anyhsm/internal/softkey"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 var (
@@ -29,7 +30,7 @@ func (k *key) Sign(ctx context.Context, m cryptoki.Mechanism, data []byte) ([]by
 	if k.algorithm.purpose == kmspb.CryptoKey_MAC {
 		return k.mac(ctx, m, data)
 	}
-	request, err := k.request(m, data)
+	request, err := k.request(ctx, m, data)
 	if err != nil {
 		return nil, err
 	}
@@ -58,25 +59,27 @@ func (k *key) Sign(ctx context.Context, m cryptoki.Mechanism, data []byte) ([]by
 // genuine tells whether a signature is this key's. What the object has as its public half decides, so that another key
 // under the same name is noticed.
 func (k *key) genuine(m cryptoki.Mechanism, data, made []byte) bool {
-	public := cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, cryptoki.CKO_PUBLIC_KEY), cryptoki.Ulong(cryptoki.CKA_KEY_TYPE, k.algorithm.keyType)}
-	known := k.reference.Attributes
-	if !known.Has(cryptoki.CKA_MODULUS) && !known.Has(cryptoki.CKA_EC_POINT) {
-		known = k.provider.keys.public(k.version)
-	}
-	for _, t := range publicTypes {
-		if value, ok := known.Get(t); ok {
-			public = append(public, cryptoki.Bytes(t, value))
-		}
-	}
-	if len(public) == 2 {
+	known := k.publicAttributes()
+	if known == nil {
 		return true // Nothing is known to compare with.
 	}
-	verifier, err := softkey.FromAttributes(public)
-	return err == nil && verifier.Verify(m, data, made) == nil
+	verifier := provider.PublicHalf(k.algorithm.keyType, known)
+	return verifier != nil && verifier.Verify(m, data, made) == nil
+}
+
+// publicAttributes are those that tell the public half: the object's, or the service's. Nil if neither is known.
+func (k *key) publicAttributes() cryptoki.Attributes {
+	known := k.reference.Attributes
+	for _, t := range []cryptoki.AttributeType{cryptoki.CKA_MODULUS, cryptoki.CKA_EC_POINT, cryptoki.CKA_PUBLIC_KEY_INFO} {
+		if len(known.Bytes(t)) > 0 {
+			return known
+		}
+	}
+	return k.provider.keys.public(k.version)
 }
 
 // request brings what the application signs into the form that the key's algorithm takes.
-func (k *key) request(m cryptoki.Mechanism, data []byte) (*kmspb.AsymmetricSignRequest, error) {
+func (k *key) request(ctx context.Context, m cryptoki.Mechanism, data []byte) (*kmspb.AsymmetricSignRequest, error) {
 	a := k.algorithm
 	switch a.mechanism {
 	case cryptoki.CKM_RSA_PKCS:
@@ -111,10 +114,39 @@ func (k *key) request(m cryptoki.Mechanism, data []byte) (*kmspb.AsymmetricSignR
 		}
 		return k.hashed(digest, fitted)
 	}
+	if a.mechanism == cryptoki.CKM_ML_DSA {
+		return k.lattice(ctx, m, data)
+	}
 	if params, ok := m.Params.(cryptoki.EDDSAParams); ok && (params.Prehash || len(params.Context) > 0) {
 		return nil, fault.New(fault.MechanismParamInvalid, "Google Cloud KMS signs Ed25519 without a context and not prehashed")
 	}
 	return k.whole(data)
+}
+
+// lattice is a request for an ML-DSA signature, of the message's representative µ where the algorithm takes that. The
+// service's signatures are hedged.
+func (k *key) lattice(ctx context.Context, m cryptoki.Mechanism, data []byte) (*kmspb.AsymmetricSignRequest, error) {
+	params, _ := m.Params.(cryptoki.SignContextParams)
+	switch {
+	case params.Hedge == cryptoki.CKH_DETERMINISTIC_REQUIRED:
+		return nil, fault.New(fault.MechanismParamInvalid, "Google Cloud KMS makes hedged ML-DSA signatures alone; let the application ask for CKH_HEDGE_PREFERRED")
+	case !k.algorithm.mu && len(params.Context) > 0:
+		return nil, fault.New(fault.MechanismParamInvalid, "Google Cloud KMS signs no context with a key of %s; make one of %s_EXTERNAL_MU", k.algorithm.id, k.algorithm.id)
+	case !k.algorithm.mu:
+		return k.whole(data)
+	}
+	_, public, ok := parameterset.ParsePublicKeyInfo(k.publicAttributes().Bytes(cryptoki.CKA_PUBLIC_KEY_INFO))
+	if !ok {
+		known, err := k.provider.public(ctx, k.version, k.algorithm)
+		if err != nil {
+			return nil, k.settle(err)
+		}
+		public = known.Bytes(cryptoki.CKA_VALUE)
+	}
+	mu := parameterset.Mu(public, params.Context, data)
+	return &kmspb.AsymmetricSignRequest{
+		Name: k.version, Digest: &kmspb.Digest{Digest: &kmspb.Digest_ExternalMu{ExternalMu: mu}}, DigestCrc32C: checksum(mu),
+	}, nil
 }
 
 // whole is a request with data that the service takes as they are.

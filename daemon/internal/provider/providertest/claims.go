@@ -8,6 +8,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // testCapabilities checks that the table makes sense.
@@ -90,6 +91,10 @@ func (s *suite) recipes(keyType cryptoki.KeyType) []recipe {
 				all = append(all, curveRecipe(c))
 			}
 		}
+	case cryptoki.CKK_ML_DSA:
+		for _, set := range parameterset.All() {
+			all = append(all, setRecipe(set))
+		}
 	case cryptoki.CKK_AES:
 		all = []recipe{aesRecipe(16), aesRecipe(24), aesRecipe(32)}
 	case cryptoki.CKK_GENERIC_SECRET:
@@ -124,6 +129,8 @@ func (s *suite) proveClaim(t *testing.T, info mechanism.Info, use cryptoki.Flags
 				s.proveEC(t, s.shared(t, r), info.Type, r.curve)
 			case info.KeyTypes[0] == cryptoki.CKK_EC_EDWARDS:
 				s.proveEdwards(t, s.shared(t, r))
+			case info.KeyTypes[0] == cryptoki.CKK_ML_DSA:
+				s.proveLattice(t, s.shared(t, r), r.set)
 			case info.KeyTypes[0] == cryptoki.CKK_AES:
 				s.proveAES(t, s.secret(t, r), info.Type)
 			default:

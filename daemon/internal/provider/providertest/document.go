@@ -63,6 +63,9 @@ func table(capabilities provider.Capabilities) string {
 	if capabilities.MaxData > 0 {
 		fmt.Fprintf(&out, "One operation takes %d to %d bytes.\n\n", capabilities.MinData, capabilities.MaxData)
 	}
+	for _, keyType := range capabilities.NoImport {
+		fmt.Fprintf(&out, "Keys of type %s are made there, and not taken from outside.\n\n", keyType)
+	}
 	if capabilities.OneUse {
 		fmt.Fprintf(&out, "A key pair has one use: to sign, or else to decrypt, or else to derive.\n\n")
 	}
@@ -97,6 +100,9 @@ func sizes(m provider.Mechanism) string {
 	unit := "bits"
 	if strings.HasPrefix(m.Type.String(), "CKM_AES") {
 		unit = "bytes"
+	}
+	if strings.HasPrefix(m.Type.String(), "CKM_ML_DSA") {
+		unit = "bytes of public key"
 	}
 	if m.MinSize == m.MaxSize {
 		return fmt.Sprintf("%d %s", m.MinSize, unit)
@@ -146,6 +152,9 @@ func limits(m provider.Mechanism) []string {
 	}
 	if m.TagSize > 0 {
 		all = append(all, fmt.Sprintf("a tag of %d bytes", m.TagSize))
+	}
+	if m.AnyLength && m.Flags&cryptoki.CKF_SIGN != 0 {
+		all = append(all, "messages of any length")
 	}
 	if m.NoLabel {
 		all = append(all, "no label")

@@ -6,16 +6,20 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"fmt"
 	"math/big"
+	"slices"
 	"testing"
+
+	"filippo.io/mldsa"
+	mldsax509 "filippo.io/mldsa/x509"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
 	"github.com/anyhsm/anyhsm/internal/mechanism"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // outsiders are key pairs of Go's crypto, of the types that the provider makes itself.
@@ -43,6 +47,16 @@ func (s *suite) outsiders(t *testing.T) map[string]any {
 			t.Fatal(err)
 		}
 		keys[c.Name] = key
+	}
+	for _, set := range parameterset.All() {
+		if !s.can(setRecipe(set)) || slices.Contains(s.capabilities.NoImport, cryptoki.CKK_ML_DSA) {
+			continue
+		}
+		key, err := mldsa.GenerateKey(parametersOf(set))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[set.Name] = key
 	}
 	return keys
 }
@@ -75,6 +89,11 @@ func secretsOf(t *testing.T, key any) (keyType cryptoki.KeyType, attributes cryp
 		return cryptoki.CKK_EC_EDWARDS, cryptoki.Attributes{
 			cryptoki.Bytes(cryptoki.CKA_EC_PARAMS, c.Params), cryptoki.Bytes(cryptoki.CKA_VALUE, key.Seed()),
 		}, key.Public()
+	case *mldsa.PrivateKey:
+		set := setOf(key.PublicKey())
+		return cryptoki.CKK_ML_DSA, cryptoki.Attributes{
+			cryptoki.Ulong(cryptoki.CKA_PARAMETER_SET, set.Parameter), cryptoki.Bytes(cryptoki.CKA_SEED, key.Bytes()),
+		}, key.PublicKey()
 	}
 	t.Fatalf("a %T", key)
 	return 0, nil, nil
@@ -187,6 +206,8 @@ func (s *suite) proveKey(t *testing.T, k *testKey, keyType cryptoki.KeyType) {
 		s.proveEC(t, k, cryptoki.CKM_ECDSA, c)
 	case cryptoki.CKK_EC_EDWARDS:
 		s.proveEdwards(t, k)
+	case cryptoki.CKK_ML_DSA:
+		s.proveLattice(t, k, setOf(k.public.(*mldsa.PublicKey)))
 	case cryptoki.CKK_AES:
 		s.proveAES(t, k, s.oneOf(keyType))
 	default:
@@ -196,15 +217,15 @@ func (s *suite) proveKey(t *testing.T, k *testKey, keyType cryptoki.KeyType) {
 
 // equal compares public keys.
 func equal(a, b any) bool {
-	one, err1 := x509.MarshalPKIXPublicKey(a)
-	other, err2 := x509.MarshalPKIXPublicKey(b)
+	one, err1 := mldsax509.MarshalPKIXPublicKey(a)
+	other, err2 := mldsax509.MarshalPKIXPublicKey(b)
 	return err1 == nil && err2 == nil && bytes.Equal(one, other)
 }
 
 // holds tells whether a secret stands in clear in something.
 func holds(ref []byte, secret cryptoki.Attributes) bool {
 	for _, a := range secret {
-		if a.Type == cryptoki.CKA_VALUE || a.Type == cryptoki.CKA_PRIVATE_EXPONENT || a.Type == cryptoki.CKA_PRIME_1 {
+		if a.Type == cryptoki.CKA_VALUE || a.Type == cryptoki.CKA_SEED || a.Type == cryptoki.CKA_PRIVATE_EXPONENT || a.Type == cryptoki.CKA_PRIME_1 {
 			if bytes.Contains(ref, a.Value) || bytes.Contains(ref, fmt.Appendf(nil, "%x", a.Value)) {
 				return true
 			}
@@ -270,7 +291,7 @@ func (s *suite) exports(t *testing.T, k *testKey, want cryptoki.Attributes) {
 	}
 	for _, a := range want {
 		switch a.Type {
-		case cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS:
+		case cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_PARAMETER_SET:
 			continue
 		}
 		if !bytes.Equal(bytes.TrimLeft(got.Bytes(a.Type), "\x00"), bytes.TrimLeft(a.Value, "\x00")) {

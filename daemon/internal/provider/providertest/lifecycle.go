@@ -31,7 +31,7 @@ func (s *suite) anyRecipe(t *testing.T) recipe {
 // samples are recipes of one key of each type.
 func (s *suite) samples() []recipe {
 	var all []recipe
-	for _, keyType := range []cryptoki.KeyType{cryptoki.CKK_RSA, cryptoki.CKK_EC, cryptoki.CKK_EC_EDWARDS, cryptoki.CKK_AES, cryptoki.CKK_GENERIC_SECRET} {
+	for _, keyType := range []cryptoki.KeyType{cryptoki.CKK_RSA, cryptoki.CKK_EC, cryptoki.CKK_EC_EDWARDS, cryptoki.CKK_ML_DSA, cryptoki.CKK_AES, cryptoki.CKK_GENERIC_SECRET} {
 		if here := s.recipes(keyType); len(here) > 0 {
 			all = append(all, here[len(here)-1])
 		}
@@ -250,6 +250,8 @@ func (s *suite) testDestroy(t *testing.T) {
 				_, err = s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}, random(32))
 			case cryptoki.CKK_EC_EDWARDS:
 				_, err = s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_EDDSA}, random(32))
+			case cryptoki.CKK_ML_DSA:
+				_, err = s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_ML_DSA}, random(32))
 			default:
 				_, err = s.sign(t, k, cryptoki.Mechanism{Type: cryptoki.CKM_RSA_PKCS}, s.paddable(t, 256)[0])
 			}

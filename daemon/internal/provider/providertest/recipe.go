@@ -12,6 +12,7 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
+	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
 // recipe is a kind of key that can be generated.
@@ -22,6 +23,8 @@ type recipe struct {
 	// size is the bits of a modulus or the bytes of a secret key.
 	size  uint64
 	curve *curve.Curve
+	// set is the parameter set of an ML-DSA key.
+	set *parameterset.Set
 	// open makes the key extractable and not sensitive.
 	open bool
 	// only is the one usage that the template asks for; 0 for all that the type has.
@@ -64,6 +67,10 @@ func curveRecipe(c *curve.Curve) recipe {
 	return r
 }
 
+func setRecipe(set *parameterset.Set) recipe {
+	return recipe{name: set.Name, mechanism: cryptoki.CKM_ML_DSA_KEY_PAIR_GEN, keyType: cryptoki.CKK_ML_DSA, set: set}
+}
+
 func aesRecipe(length uint64) recipe {
 	return recipe{name: fmt.Sprintf("AES-%d", 8*length), mechanism: cryptoki.CKM_AES_KEY_GEN, keyType: cryptoki.CKK_AES, size: length}
 }
@@ -84,6 +91,7 @@ var usages = map[cryptoki.KeyType][]cryptoki.AttributeType{
 	cryptoki.CKK_RSA:            {cryptoki.CKA_SIGN, cryptoki.CKA_DECRYPT},
 	cryptoki.CKK_EC:             {cryptoki.CKA_SIGN, cryptoki.CKA_DERIVE},
 	cryptoki.CKK_EC_EDWARDS:     {cryptoki.CKA_SIGN},
+	cryptoki.CKK_ML_DSA:         {cryptoki.CKA_SIGN},
 	cryptoki.CKK_AES:            {cryptoki.CKA_ENCRYPT, cryptoki.CKA_DECRYPT},
 	cryptoki.CKK_GENERIC_SECRET: {cryptoki.CKA_SIGN, cryptoki.CKA_VERIFY},
 }
@@ -122,6 +130,8 @@ func (r recipe) request() (request provider.GenerateRequest) {
 	if r.keyType == cryptoki.CKK_RSA {
 		request.Public = append(request.Public, cryptoki.Ulong(cryptoki.CKA_MODULUS_BITS, r.size),
 			cryptoki.Bytes(cryptoki.CKA_PUBLIC_EXPONENT, []byte{1, 0, 1}))
+	} else if r.set != nil {
+		request.Public = append(request.Public, cryptoki.Ulong(cryptoki.CKA_PARAMETER_SET, r.set.Parameter))
 	} else if r.curve != nil {
 		request.Public = append(request.Public, cryptoki.Bytes(cryptoki.CKA_EC_PARAMS, r.curve.Params))
 	}
@@ -145,6 +155,9 @@ func publicKey(t *testing.T, public, private cryptoki.Attributes) any {
 			t.Fatalf("CKA_MODULUS or CKA_PUBLIC_EXPONENT is missing or has leading zeros")
 		}
 		return &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: int(new(big.Int).SetBytes(exponent).Int64())}
+	}
+	if keyType, _ := private.KeyType(); keyType == cryptoki.CKK_ML_DSA {
+		return latticeKey(t, public)
 	}
 	on, err := curve.Of(public)
 	if err != nil {

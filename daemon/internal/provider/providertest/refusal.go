@@ -153,6 +153,7 @@ func (s *suite) testWrongKeys(t *testing.T) {
 		{cryptoki.Mechanism{Type: cryptoki.CKM_RSA_PKCS}, cryptoki.CKF_SIGN, cryptoki.CKK_RSA},
 		{cryptoki.Mechanism{Type: cryptoki.CKM_ECDSA}, cryptoki.CKF_SIGN, cryptoki.CKK_EC},
 		{cryptoki.Mechanism{Type: cryptoki.CKM_EDDSA}, cryptoki.CKF_SIGN, cryptoki.CKK_EC_EDWARDS},
+		{cryptoki.Mechanism{Type: cryptoki.CKM_ML_DSA}, cryptoki.CKF_SIGN, cryptoki.CKK_ML_DSA},
 		{cryptoki.Mechanism{Type: cryptoki.CKM_SHA256_HMAC}, cryptoki.CKF_SIGN, cryptoki.CKK_GENERIC_SECRET},
 		{cryptoki.Mechanism{Type: cryptoki.CKM_RSA_PKCS}, cryptoki.CKF_DECRYPT, cryptoki.CKK_RSA},
 		{cryptoki.Mechanism{Type: cryptoki.CKM_AES_ECB}, cryptoki.CKF_DECRYPT, cryptoki.CKK_AES},

@@ -6,8 +6,9 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"testing"
+
+	mldsax509 "filippo.io/mldsa/x509"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/daemon/internal/provider/keywrap"
@@ -35,7 +36,7 @@ func (s *suite) testArrive(t *testing.T) {
 	for name, key := range s.outsiders(t) {
 		t.Run(name, func(t *testing.T) {
 			keyType, secret, public := secretsOf(t, key)
-			der, err := x509.MarshalPKCS8PrivateKey(key)
+			der, err := mldsax509.MarshalPKCS8PrivateKey(key)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -43,7 +44,7 @@ func (s *suite) testArrive(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			attributes := append(common(cryptoki.CKO_PRIVATE_KEY, keyType, name+" wrapped", false), half[1:]...)
+			attributes := append(common(cryptoki.CKO_PRIVATE_KEY, keyType, name+" wrapped", false), provider.OnPrivate(half[1:])...)
 			identity := s.identity()
 			if _, err := bring(identity, attributes, locked{}); !fault.Is(err, fault.KeyUnextractable) {
 				t.Errorf("a key that may not leave: %v", err)
@@ -117,7 +118,7 @@ func (s *suite) testLeave(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			private, err := x509.ParsePKCS8PrivateKey(der)
+			private, err := mldsax509.ParsePKCS8PrivateKey(der)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package software
 
 import (
 	"context"
+	"slices"
 
 	"github.com/anyhsm/anyhsm/daemon/internal/provider"
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
@@ -15,14 +16,17 @@ import (
 // secretTypes are the secret attributes of all keys.
 var secretTypes = []cryptoki.AttributeType{
 	cryptoki.CKA_VALUE, cryptoki.CKA_PRIVATE_EXPONENT, cryptoki.CKA_PRIME_1, cryptoki.CKA_PRIME_2,
-	cryptoki.CKA_EXPONENT_1, cryptoki.CKA_EXPONENT_2, cryptoki.CKA_COEFFICIENT,
+	cryptoki.CKA_EXPONENT_1, cryptoki.CKA_EXPONENT_2, cryptoki.CKA_COEFFICIENT, cryptoki.CKA_SEED,
 }
 
-// sealedTypes are the attributes that are sealed.
-var sealedTypes = append([]cryptoki.AttributeType{
-	cryptoki.CKA_CLASS, cryptoki.CKA_KEY_TYPE, cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT,
-	cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT,
-}, secretTypes...)
+// publicTypes are the public attributes that are sealed with them. CKA_VALUE is not among them: an ML-DSA key has one in each
+// half, and the private one is a secret.
+var publicTypes = []cryptoki.AttributeType{
+	cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT, cryptoki.CKA_PARAMETER_SET,
+}
+
+// sealedTypes are all attributes that are sealed.
+var sealedTypes = slices.Concat([]cryptoki.AttributeType{cryptoki.CKA_CLASS, cryptoki.CKA_KEY_TYPE}, publicTypes, secretTypes)
 
 // aad binds a sealed key to the object that it was made for; the sealer binds it to the token.
 func aad(identity provider.Identity) []byte {

@@ -73,7 +73,7 @@ type made struct {
 // key returns the attributes that are sealed.
 func (m made) key() cryptoki.Attributes {
 	key := cryptoki.Attributes{cryptoki.Ulong(cryptoki.CKA_CLASS, m.class), cryptoki.Ulong(cryptoki.CKA_KEY_TYPE, m.keyType)}
-	return append(append(key, m.public...), m.secret...)
+	return append(append(key, pick(m.public, publicTypes...)...), m.secret...)
 }
 
 // generate generates beside the caller, who may give up before it is done.
@@ -112,6 +112,8 @@ func generate(request provider.GenerateRequest) (m made, err error) {
 		m.keyType = cryptoki.CKK_EC
 	case cryptoki.CKM_EC_EDWARDS_KEY_PAIR_GEN:
 		m.keyType = cryptoki.CKK_EC_EDWARDS
+	case cryptoki.CKM_ML_DSA_KEY_PAIR_GEN:
+		m.keyType = cryptoki.CKK_ML_DSA
 	default:
 		m.class = cryptoki.CKO_SECRET_KEY
 		m.keyType, _ = request.Private.KeyType()
@@ -138,10 +140,8 @@ func (p *Provider) Import(ctx context.Context, identity provider.Identity, attri
 	defer key.Wipe()
 	public := key.PublicAttributes()
 	sealed := pick(attributes, sealedTypes...)
-	for _, a := range public {
-		if a.Type != cryptoki.CKA_PUBLIC_KEY_INFO {
-			sealed.Set(a)
-		}
+	for _, a := range pick(public, publicTypes...) {
+		sealed.Set(a)
 	}
 	ref, err := p.seal(ctx, identity, sealed)
 	if err != nil {

@@ -7,11 +7,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"filippo.io/mldsa"
+	mldsax509 "filippo.io/mldsa/x509"
 )
 
 // key is a KMS key. Its fields but material never change; material and state are guarded by the service's lock.
@@ -34,6 +36,7 @@ var kinds = map[string][]string{
 	"RSA_2048": {"SIGN_VERIFY", "ENCRYPT_DECRYPT"}, "RSA_3072": {"SIGN_VERIFY", "ENCRYPT_DECRYPT"}, "RSA_4096": {"SIGN_VERIFY", "ENCRYPT_DECRYPT"},
 	"ECC_NIST_P256": {"SIGN_VERIFY", "KEY_AGREEMENT"}, "ECC_NIST_P384": {"SIGN_VERIFY", "KEY_AGREEMENT"}, "ECC_NIST_P521": {"SIGN_VERIFY", "KEY_AGREEMENT"},
 	"ECC_NIST_EDWARDS25519": {"SIGN_VERIFY"}, "SYMMETRIC_DEFAULT": {"ENCRYPT_DECRYPT"},
+	"ML_DSA_44": {"SIGN_VERIFY"}, "ML_DSA_65": {"SIGN_VERIFY"}, "ML_DSA_87": {"SIGN_VERIFY"},
 	"HMAC_224": {"GENERATE_VERIFY_MAC"}, "HMAC_256": {"GENERATE_VERIFY_MAC"}, "HMAC_384": {"GENERATE_VERIFY_MAC"}, "HMAC_512": {"GENERATE_VERIFY_MAC"},
 }
 
@@ -42,6 +45,7 @@ var secretLength = map[string]int{"HMAC_224": 28, "HMAC_256": 32, "HMAC_384": 48
 var (
 	curveOf = map[string]elliptic.Curve{"ECC_NIST_P256": elliptic.P256(), "ECC_NIST_P384": elliptic.P384(), "ECC_NIST_P521": elliptic.P521()}
 	bitsOf  = map[string]int{"RSA_2048": 2048, "RSA_3072": 3072, "RSA_4096": 4096}
+	setOf   = map[string]mldsa.Parameters{"ML_DSA_44": mldsa.MLDSA44(), "ML_DSA_65": mldsa.MLDSA65(), "ML_DSA_87": mldsa.MLDSA87()}
 )
 
 // signing, encryption and macs are the algorithms of a key.
@@ -60,6 +64,9 @@ func (k *key) signing() []string {
 		return []string{"ECDSA_SHA_384"}
 	case k.spec == "ECC_NIST_P521":
 		return []string{"ECDSA_SHA_512"}
+	}
+	if k.lattice() {
+		return []string{"ML_DSA_SHAKE_256"}
 	}
 	return []string{"ED25519_SHA_512", "ED25519_PH_SHA_512"}
 }
@@ -88,6 +95,9 @@ func (k *key) agreement() []string {
 	return []string{"ECDH"}
 }
 
+// lattice tells that it is an ML-DSA key.
+func (k *key) lattice() bool { return strings.HasPrefix(k.spec, "ML_DSA_") }
+
 // fill makes the key material.
 func (k *key) fill() error {
 	var err error
@@ -99,6 +109,8 @@ func (k *key) fill() error {
 	case k.spec == "ECC_NIST_EDWARDS25519":
 		_, private, failure := ed25519.GenerateKey(rand.Reader)
 		k.private, err = private, failure
+	case k.lattice():
+		k.private, err = mldsa.GenerateKey(setOf[k.spec])
 	default:
 		k.secret = make([]byte, secretLength[k.spec])
 		rand.Read(k.secret)
@@ -106,7 +118,7 @@ func (k *key) fill() error {
 	return err
 }
 
-func (k *key) spki() ([]byte, error) { return x509.MarshalPKIXPublicKey(k.private.Public()) }
+func (k *key) spki() ([]byte, error) { return mldsax509.MarshalPKIXPublicKey(k.private.Public()) }
 
 // metadata is KeyMetadata.
 type metadata struct {

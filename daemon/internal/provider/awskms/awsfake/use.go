@@ -12,6 +12,8 @@ import (
 	"hash"
 	"slices"
 	"strings"
+
+	"filippo.io/mldsa/mldsacrypto"
 )
 
 // maxMessage bounds Sign and GenerateMac.
@@ -72,6 +74,19 @@ func (k *KMS) sign(in signInput) (signOutput, error) {
 			if options = crypto.SHA512; in.MessageType != "DIGEST" || len(in.Message) != options.Size() {
 				return signOutput{}, invalid("Digest is invalid length for algorithm %s.", in.SigningAlgorithm)
 			}
+		}
+		out.Signature, err = key.private.Sign(rand.Reader, in.Message, options)
+		return out, err
+	}
+	if key.lattice() {
+		options := crypto.SignerOpts(crypto.Hash(0))
+		switch {
+		case in.MessageType == "EXTERNAL_MU" && len(in.Message) != 64:
+			return signOutput{}, invalid("The length of the message must be 64 bytes for the message type EXTERNAL_MU.")
+		case in.MessageType == "EXTERNAL_MU":
+			options = mldsacrypto.MLDSAMu
+		case in.MessageType != "RAW":
+			return signOutput{}, invalid("MessageType %s is not valid for %s", in.MessageType, in.SigningAlgorithm)
 		}
 		out.Signature, err = key.private.Sign(rand.Reader, in.Message, options)
 		return out, err

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
+	"filippo.io/mldsa"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -29,7 +30,7 @@ type key struct {
 	versions []*version
 }
 
-// version is a CryptoKeyVersion with its material: an *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey or []byte.
+// version is a CryptoKeyVersion with its material: an *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey, *mldsa.PrivateKey or []byte.
 type version struct {
 	meta     *kmspb.CryptoKeyVersion
 	key      *key
@@ -55,6 +56,8 @@ func purposeOf(a kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) (kmspb.Crypto
 	switch {
 	case strings.HasPrefix(name, "RSA_SIGN_"), a == kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256,
 		a == kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384, a == kmspb.CryptoKeyVersion_EC_SIGN_ED25519:
+		return kmspb.CryptoKey_ASYMMETRIC_SIGN, true
+	case strings.HasPrefix(name, "PQ_SIGN_ML_DSA_"):
 		return kmspb.CryptoKey_ASYMMETRIC_SIGN, true
 	case strings.HasPrefix(name, "RSA_DECRYPT_"):
 		return kmspb.CryptoKey_ASYMMETRIC_DECRYPT, true
@@ -162,6 +165,9 @@ func (k *KMS) generate(v *version) {
 		material, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	case a == kmspb.CryptoKeyVersion_EC_SIGN_ED25519:
 		_, material, err = ed25519.GenerateKey(rand.Reader)
+	case strings.HasPrefix(name, "PQ_SIGN_ML_DSA_"):
+		sets := map[string]mldsa.Parameters{"44": mldsa.MLDSA44(), "65": mldsa.MLDSA65(), "87": mldsa.MLDSA87()}
+		material, err = mldsa.GenerateKey(sets[name[15:17]])
 	default:
 		length := macSizes[a]
 		if length == 0 {
@@ -256,6 +262,19 @@ func (k *KMS) GetPublicKey(_ context.Context, in *kmspb.GetPublicKeyRequest) (*k
 	v, err := k.usable(in.GetName(), kmspb.CryptoKey_ASYMMETRIC_SIGN, kmspb.CryptoKey_ASYMMETRIC_DECRYPT)
 	if err != nil {
 		return nil, err
+	}
+	if private, ok := v.material.(*mldsa.PrivateKey); ok {
+		if in.GetPublicKeyFormat() != kmspb.PublicKey_NIST_PQC {
+			return nil, refuse(codes.InvalidArgument, "The public key format NIST_PQC is required for the algorithm %s.", v.meta.GetAlgorithm())
+		}
+		value := private.PublicKey().Bytes()
+		return &kmspb.PublicKey{
+			Name: in.GetName(), Algorithm: v.meta.GetAlgorithm(), ProtectionLevel: v.meta.GetProtectionLevel(),
+			PublicKeyFormat: kmspb.PublicKey_NIST_PQC, PublicKey: &kmspb.ChecksummedData{Data: value, Crc32CChecksum: sum(value)},
+		}, nil
+	}
+	if in.GetPublicKeyFormat() != kmspb.PublicKey_PUBLIC_KEY_FORMAT_UNSPECIFIED {
+		return nil, refuse(codes.InvalidArgument, "The fake has no other format than PEM for the algorithm %s.", v.meta.GetAlgorithm())
 	}
 	text, err := publicPEM(v.material)
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
+	"filippo.io/mldsa"
+	"filippo.io/mldsa/mldsacrypto"
 	"google.golang.org/grpc/codes"
 )
 
@@ -54,7 +56,8 @@ func (k *KMS) AsymmetricSign(_ context.Context, in *kmspb.AsymmetricSignRequest)
 	}
 	a := v.meta.GetAlgorithm()
 	name := a.String()
-	direct := strings.HasPrefix(name, "RSA_SIGN_RAW_PKCS1_") || a == kmspb.CryptoKeyVersion_EC_SIGN_ED25519
+	direct := strings.HasPrefix(name, "RSA_SIGN_RAW_PKCS1_") || a == kmspb.CryptoKeyVersion_EC_SIGN_ED25519 ||
+		strings.HasPrefix(name, "PQ_SIGN_ML_DSA_") && !strings.HasSuffix(name, "_EXTERNAL_MU")
 	var digest []byte
 	switch d := in.GetDigest().GetDigest().(type) {
 	case nil:
@@ -64,6 +67,10 @@ func (k *KMS) AsymmetricSign(_ context.Context, in *kmspb.AsymmetricSignRequest)
 		digest, err = exactly(d.Sha384, hashOf(a), crypto.SHA384)
 	case *kmspb.Digest_Sha512:
 		digest, err = exactly(d.Sha512, hashOf(a), crypto.SHA512)
+	case *kmspb.Digest_ExternalMu:
+		if digest = d.ExternalMu; len(digest) != 64 || !strings.HasSuffix(name, "_EXTERNAL_MU") {
+			err = refuse(codes.InvalidArgument, "The algorithm %s takes no external_mu, or it has not 64 bytes.", a)
+		}
 	default:
 		err = refuse(codes.InvalidArgument, "The digest's type is not supported.")
 	}
@@ -117,6 +124,11 @@ func (v version) sign(digest, data []byte) ([]byte, error) {
 		return ecdsa.SignASN1(rand.Reader, private, digest)
 	case ed25519.PrivateKey:
 		return ed25519.Sign(private, data), nil
+	case *mldsa.PrivateKey:
+		if digest != nil {
+			return private.Sign(nil, digest, mldsacrypto.MLDSAMu)
+		}
+		return private.Sign(nil, data, nil)
 	}
 	return nil, refuse(codes.Internal, "no key")
 }
