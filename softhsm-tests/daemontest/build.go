@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A product is one of the three files that a build makes.
+// A product is a file that a build makes.
 type product struct {
 	file, source, variable string
 	arguments              []string
@@ -40,6 +40,11 @@ func Module(t testing.TB) string { return moduleProduct.path(t) }
 
 // Programs does the same for the daemon (ANYHSM_DAEMON) and the CLI (ANYHSM_CLI).
 func Programs(t testing.TB) (daemon, cli string) { return daemonProduct.path(t), cliProduct.path(t) }
+
+// Program returns the path of another program of the tree, such as a fake service, that is no older than its sources.
+func Program(t testing.TB, name, source string) string {
+	return product{file: name, source: source}.path(t)
+}
 
 func (p product) path(t testing.TB) string {
 	t.Helper()

@@ -25,8 +25,7 @@ func Start(t testing.TB) Server {
 	t.Helper()
 	s := Server{Directory: t.TempDir()}
 	// The strict server's program also makes certificates.
-	issue := exec.Command("go", "run", "./daemon/internal/provider/kmip/kmiptest/kmipserver", "-directory", s.Directory, "-issue")
-	issue.Dir = daemontest.Root()
+	issue := exec.Command(daemontest.Program(t, "kmipserver", "./daemon/internal/provider/kmip/kmiptest/kmipserver"), "-directory", s.Directory, "-issue")
 	if out, err := issue.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -1,9 +1,8 @@
-// Package clouds runs applications on keys that live in cloud services and in Vault: the clouds are strict fakes, all else
-// is real.
+// Package clouds shows what is each service's own: what it refuses, what becomes of templates, adoption, imports. What
+// applications do with keys of each type in all of them is in package matrix. The clouds are strict fakes, all else is real.
 package clouds
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -14,35 +13,31 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
+	"github.com/anyhsm/anyhsm/softhsm-tests/peertest"
 	"github.com/anyhsm/anyhsm/softhsm-tests/target"
 )
 
-// awsKMS starts the fake AWS KMS and a daemon whose token keeps its keys there.
-func awsKMS(t *testing.T) target.Target {
+// start starts a daemon whose token keeps its keys in a service.
+func start(t *testing.T, kind string, peer peertest.Peer) target.Target {
 	t.Helper()
-	made := target.Of(t, "awskms", daemontest.Start(t, daemontest.Options{Provider: "aws", Tables: awsTables(t)}))
+	daemon := daemontest.Start(t, daemontest.Options{Provider: peer.Provider, Tables: "[log]\nlevel = \"info\"\n" + peer.Tables})
+	made := target.Of(t, kind, daemon)
 	made.EngineConfiguration(t)
 	return made
 }
 
-// awsTables starts the fake and returns the configuration of a provider on it.
-func awsTables(t *testing.T) string {
+// pairs makes the keys that all these tests use.
+func pairs(t *testing.T, on target.Target) {
 	t.Helper()
-	url := startFake(t, "./daemon/internal/provider/awskms/awsfake/serve")
-	// The fake's own credentials: they open nothing else.
-	t.Setenv("ANYHSM_TEST_AWS_URL", url)
-	t.Setenv("ANYHSM_TEST_AWS_ID", "AKIAIOSFODNN7EXAMPLE")
-	t.Setenv("ANYHSM_TEST_AWS_SECRET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-	return fmt.Sprintf(`
-[[provider]]
-name = "aws"
-kind = "awskms"
-[provider.awskms]
-region = "eu-central-1"
-endpoint = %q
-access_key_id = "env:ANYHSM_TEST_AWS_ID"
-secret_access_key = "env:ANYHSM_TEST_AWS_SECRET"
-`, url)
+	on.GenerateKeyPair(t, "rsa:2048", "rsa", "01")
+	on.GenerateKeyPair(t, "EC:secp384r1", "p384", "03")
+}
+
+// check exercises the provider.
+func check(t *testing.T, on target.Target, provider string) {
+	if out := on.Daemon.CLI(t, "provider", "check", provider); !strings.Contains(out, "verify") {
+		t.Errorf("provider check:\n%s", out)
+	}
 }
 
 // tool runs pkcs11-tool as the token's user.
@@ -76,32 +71,17 @@ func certify(t *testing.T, on target.Target, label string) {
 }
 
 func TestAWSKMS(t *testing.T) {
-	on := awsKMS(t)
-	for _, key := range []struct{ kind, label, id string }{
-		{"rsa:2048", "rsa", "01"},
-		{"EC:prime256v1", "p256", "02"},
-		{"EC:secp384r1", "p384", "03"},
-		{"EC:secp521r1", "p521", "04"},
-	} {
-		on.GenerateKeyPair(t, key.kind, key.label, key.id)
-		certify(t, on, key.label)
-	}
+	peer := peertest.AWS(t)
+	on := start(t, "awskms", peer)
+	pairs(t, on)
 	t.Run("what the key became", func(t *testing.T) { truth(t, on) })
-	t.Run("OpenSSL", func(t *testing.T) { signatures(t, on) })
-	t.Run("OAEP", func(t *testing.T) { decrypts(t, on) })
 	t.Run("ECDH", func(t *testing.T) { derives(t, on) })
 	t.Run("refused", func(t *testing.T) { refusals(t, on) })
+	t.Run("OAEP", func(t *testing.T) { decrypts(t, on) })
 	t.Run("limits", func(t *testing.T) { limited(t, on, "01", "10") })
-	t.Run("check", func(t *testing.T) {
-		if out := on.Daemon.CLI(t, "provider", "check", "aws"); !strings.Contains(out, "verify") {
-			t.Errorf("provider check:\n%s", out)
-		}
-	})
+	t.Run("check", func(t *testing.T) { check(t, on, peer.Provider) })
 	t.Run("import", func(t *testing.T) { imports(t, on) })
-	t.Run("adopt", func(t *testing.T) { adopts(t, on) })
-	for _, label := range []string{"p256", "rsa"} {
-		t.Run("nginx "+label, func(t *testing.T) { serve(t, on, label) })
-	}
+	t.Run("adopt", func(t *testing.T) { adopts(t, on, peer) })
 }
 
 // truth: pkcs11-tool asked for a key that signs and decrypts, and AWS KMS makes none.
@@ -128,26 +108,6 @@ func truth(t *testing.T, on target.Target) {
 	}
 }
 
-func signatures(t *testing.T, on target.Target) {
-	message := on.Write(t, "message", []byte(strings.Repeat("AnyHSM ", 10_000)))
-	for _, label := range []string{"rsa", "p256", "p384", "p521"} {
-		for _, hash := range []string{"-sha256", "-sha384", "-sha512"} {
-			variants := [][]string{nil}
-			if label == "rsa" {
-				variants = append(variants, []string{"-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"})
-			}
-			for _, options := range variants {
-				sign := append([]string{"dgst", hash, "-out", "signature", "-engine", "pkcs11", "-keyform", "engine", "-sign", on.URI(label)}, options...)
-				on.Run(t, "openssl", append(sign, message)...)
-				verify := append([]string{"dgst", hash, "-verify", label + ".pub", "-signature", "signature"}, options...)
-				if out := plain(t, on, append(verify, message)...); !strings.Contains(out, "Verified OK") {
-					t.Errorf("%s %s %v: %s", label, hash, options, out)
-				}
-			}
-		}
-	}
-}
-
 // decrypts with a key whose template says what it is for.
 func decrypts(t *testing.T, on target.Target) {
 	tool(t, on, "--keypairgen", "--key-type", "rsa:2048", "--label", "oaep", "--id", "10", "--usage-decrypt")
@@ -160,6 +120,21 @@ func decrypts(t *testing.T, on target.Target) {
 	if got, err := os.ReadFile(on.File("plaintext")); err != nil || string(got) != "sesame" {
 		t.Errorf("decrypted %q: %v", got, err)
 	}
+}
+
+// limited asks keys for parameters that their service does not take: the application hears of it when it names them, not
+// when it has gathered the data.
+func limited(t *testing.T, on target.Target, signing, decrypting string) {
+	for hash, length := range map[string]int{"SHA-1": 20, "SHA256": 32} {
+		data := on.Write(t, "hash", make([]byte, length))
+		refused(t, on, "C_SignInit failed: rv = CKR_MECHANISM_PARAM_INVALID", "--sign", "--id", signing, "--mechanism", "RSA-PKCS-PSS",
+			"--hash-algorithm", hash, "--salt-len", "11", "--input-file", data, "--output-file", on.File("signature"))
+	}
+	data := on.Write(t, "hash", make([]byte, 32))
+	tool(t, on, "--sign", "--id", signing, "--mechanism", "RSA-PKCS-PSS", "--hash-algorithm", "SHA256", "--salt-len", "32",
+		"--input-file", data, "--output-file", on.File("signature"))
+	refused(t, on, "C_DecryptInit failed: rv = CKR_MECHANISM_PARAM_INVALID", "--decrypt", "--id", decrypting, "--mechanism", "RSA-PKCS-OAEP",
+		"--hash-algorithm", "SHA512", "--input-file", on.File("ciphertext"), "--output-file", on.File("plaintext"))
 }
 
 // derives with a key that is for key agreement.
@@ -201,11 +176,11 @@ func imports(t *testing.T, on target.Target) {
 }
 
 // adopts a key that somebody else has made in the account.
-func adopts(t *testing.T, on target.Target) {
+func adopts(t *testing.T, on target.Target, peer peertest.Peer) {
 	ctx := t.Context()
 	service := kms.New(kms.Options{
-		Region: "eu-central-1", BaseEndpoint: aws.String(os.Getenv("ANYHSM_TEST_AWS_URL")),
-		Credentials: credentials.NewStaticCredentialsProvider(os.Getenv("ANYHSM_TEST_AWS_ID"), os.Getenv("ANYHSM_TEST_AWS_SECRET"), ""),
+		Region: "eu-central-1", BaseEndpoint: aws.String(peer.URL),
+		Credentials: credentials.NewStaticCredentialsProvider(peertest.AWSKeyID, peertest.AWSSecretKey, ""),
 	})
 	made, err := service.CreateKey(ctx, &kms.CreateKeyInput{KeySpec: types.KeySpecEccNistP256, KeyUsage: types.KeyUsageTypeSignVerify})
 	if err != nil {
@@ -215,7 +190,7 @@ func adopts(t *testing.T, on target.Target) {
 		t.Fatal(err)
 	}
 	list := on.Daemon.CLI(t, "provider", "keys", "aws")
-	for _, want := range []string{"rsa", "p256", "p384", "p521", "shop", aws.ToString(made.KeyMetadata.Arn)} {
+	for _, want := range []string{"rsa", "p384", "shop", aws.ToString(made.KeyMetadata.Arn)} {
 		if !strings.Contains(list, want) {
 			t.Errorf("the listing has no %s:\n%s", want, list)
 		}
@@ -235,7 +210,7 @@ func adopts(t *testing.T, on target.Target) {
 	}
 	on.Run(t, "openssl", sign...)
 	// Deleting the object schedules the key for deletion, and leaves no alias behind.
-	on.Daemon.CLI(t, "key", "delete", "--token", on.Token, "--yes", "p521")
+	on.Daemon.CLI(t, "key", "delete", "--token", on.Token, "--yes", "p384")
 	aliases, err := service.ListAliases(ctx, &kms.ListAliasesInput{})
 	if err != nil {
 		t.Fatal(err)
@@ -253,7 +228,7 @@ func adopts(t *testing.T, on target.Target) {
 	}
 	for _, k := range keys.Keys {
 		found, err := service.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: k.KeyId})
-		if err == nil && found.KeyMetadata.KeyState == types.KeyStatePendingDeletion && aws.ToString(found.KeyMetadata.Description) == "p521" {
+		if err == nil && found.KeyMetadata.KeyState == types.KeyStatePendingDeletion && aws.ToString(found.KeyMetadata.Description) == "p384" {
 			pending++
 		}
 	}

@@ -21,12 +21,13 @@ import (
 // handshakes are made and verified per key, spread over the versions of TLS.
 const handshakes = 60
 
-// serve lets nginx serve HTTPS with TLS 1.2 and 1.3, with the configuration of docs/applications/nginx.md.
+// serve serves TLS 1.2 and 1.3.
 func serve(t *testing.T, on target.Target, label string) {
 	serveWith(t, on, label, "", tls.VersionTLS12, tls.VersionTLS13)
 }
 
-// serveWith adds directives, for a key that can do only a part, and handshakes with some versions of TLS.
+// serveWith lets nginx serve HTTPS with the configuration of docs/applications/nginx.md and some directives, for a key that
+// can do only a part, and makes handshakes with some versions of TLS.
 func serveWith(t *testing.T, on target.Target, label, directives string, versions ...uint16) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
 	"github.com/anyhsm/anyhsm/softhsm-tests/opencryptokitest"
-	"github.com/anyhsm/anyhsm/softhsm-tests/pykmiptest"
+	"github.com/anyhsm/anyhsm/softhsm-tests/peertest"
 	"github.com/anyhsm/anyhsm/softhsm-tests/target"
 )
 
@@ -82,37 +82,15 @@ func write(t *testing.T, path, text string) {
 
 // TestCheckAll has one daemon with all peers, and checks them.
 func TestCheckAll(t *testing.T) {
-	names := []string{"software", "softhsm", "nss", "opencryptoki", "pykmip", "vault", "aws", "gcp", "azure", "managed"}
-	kmip := pykmiptest.Start(t)
-	vault, _ := vaultTables(t)
-	gcp, _ := gcpTables(t)
-	tables := softHSMTables(t) + nssTables(t) + opencryptokiTables(t) + vault + awsTables(t) + gcp + fmt.Sprintf(`
-[[provider]]
-name = "pykmip"
-kind = "kmip"
-[provider.kmip]
-address = %q
-certificate = %q
-key = %q
-ca = %q
-protocol = "1.4"
-`, kmip.Address, kmip.Directory+"/client.crt", kmip.Directory+"/client.key", kmip.Directory+"/ca.crt")
-	// Two instances of one kind: a vault and a Managed HSM. The daemon trusts the certificates of both.
-	azure, _, certificate := azureTables(t, false)
-	managed, _, other := azureTables(t, true)
-	both := t.TempDir() + "/both.pem"
-	var roots []byte
-	for _, path := range []string{certificate, other} {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		roots = append(roots, text...)
+	names := []string{"software", "softhsm", "nss", "opencryptoki", "pykmip", "vault", "aws", "gcp", "azure", "azure-hsm"}
+	vault, _ := peertest.Vault(t)
+	tables := softHSMTables(t) + nssTables(t) + opencryptokiTables(t)
+	// Two instances of one kind: a vault and a Managed HSM. They have one certificate.
+	azure, _ := peertest.Azure(t, false)
+	managed, _ := peertest.Azure(t, true)
+	for _, peer := range []peertest.Peer{peertest.PyKMIP(t), vault, peertest.AWS(t), peertest.Google(t), azure, managed} {
+		tables += peer.Tables
 	}
-	write(t, both, string(roots))
-	t.Setenv("SSL_CERT_FILE", both)
-	tables += azure + strings.Replace(managed, `name = "azure"`, `name = "managed"`, 1)
-
 	daemon := daemontest.Start(t, daemontest.Options{Tables: tables})
 	waitFor(t, daemon, names)
 

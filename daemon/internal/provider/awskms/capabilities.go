@@ -55,7 +55,8 @@ func capabilities() provider.Capabilities {
 	})
 	for _, m := range macs {
 		for _, t := range []cryptoki.MechanismType{m.mechanism, m.general} {
-			add(provider.Mechanism{Type: t, MinSize: m.bits, MaxSize: m.bits, Flags: cryptoki.CKF_SIGN})
+			// The daemon verifies by making the MAC again and comparing.
+			add(provider.Mechanism{Type: t, MinSize: m.bits, MaxSize: m.bits, Flags: cryptoki.CKF_SIGN | cryptoki.CKF_VERIFY})
 		}
 	}
 	for _, name := range curves {

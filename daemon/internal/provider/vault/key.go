@@ -222,12 +222,19 @@ func (m *material) fits(attributes cryptoki.Attributes) error {
 	same := !ok || keyType == m.spec.keyType
 	for _, t := range publicTypes {
 		mine, theirs := m.public.Bytes(t), attributes.Bytes(t)
-		same = same && (len(mine) == 0 || len(theirs) == 0 || bytes.Equal(mine, theirs))
+		same = same && (len(mine) == 0 || len(theirs) == 0 || bytes.Equal(mine, theirs) || t == cryptoki.CKA_EC_PARAMS && sameCurve(mine, theirs))
 	}
 	if same {
 		return nil
 	}
 	return fault.New(fault.KeyHandleInvalid, "Vault has another key under %s than the one recorded: one of type %s; look at the key there, and adopt it anew", m.ref, m.spec.name)
+}
+
+// sameCurve compares values of CKA_EC_PARAMS: pkcs11-tool gives Edwards curves by name, and the object keeps what it gave.
+func sameCurve(mine, theirs []byte) bool {
+	one, err1 := curve.Parse(mine)
+	other, err2 := curve.Parse(theirs)
+	return err1 == nil && err2 == nil && one == other
 }
 
 // key is a key of the engine in use.

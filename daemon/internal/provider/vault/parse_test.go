@@ -138,3 +138,26 @@ func TestUnderstand(t *testing.T) {
 		}
 	}
 }
+
+// TestFits holds a key to being the recorded one, in whichever form the application has named its curve.
+func TestFits(t *testing.T) {
+	rows := map[string]json.RawMessage{"1": json.RawMessage(`{"public_key":"eDIHUhYcZC1LDu5yuS8sIqnibMTXMuFwQP5QcX6ffZs="}`)}
+	m, err := understand("name", 1, policy{Type: "ed25519", Latest: 1, Decrypts: 1, Keys: rows})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		params []byte
+		fits   bool
+	}{
+		"as Vault's":              {m.public.Bytes(cryptoki.CKA_EC_PARAMS), true},
+		"by name, as pkcs11-tool": {append([]byte{0x13, 12}, "edwards25519"...), true},
+		"another curve":           {[]byte{6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7}, false},
+		"none that we know":       {append([]byte{0x13, 6}, "nobody"...), false},
+	} {
+		recorded := cryptoki.Attributes{cryptoki.Bytes(cryptoki.CKA_EC_PARAMS, tc.params)}
+		if err := m.fits(recorded); (err == nil) != tc.fits {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
