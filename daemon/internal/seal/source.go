@@ -45,10 +45,24 @@ func (s Source) Given() bool { return s.File != "" || s.Passphrase != nil }
 // Open returns the store's root key. It is that of the current source, or that of the next one if a rotation has made
 // it current; if it has not, the next key is staged. Without a next source it is looked for in FILE.next.
 func Open(ctx context.Context, current, next Source, meta Meta) (*Root, error) {
-	stored, err := meta.Meta(ctx, MetaCheck)
-	if err != nil {
-		return nil, err
+	for {
+		stored, err := meta.Meta(ctx, MetaCheck)
+		if err != nil {
+			return nil, err
+		}
+		root, err := open(ctx, current, next, meta, stored)
+		if err == nil {
+			return root, nil
+		}
+		// A database server may commit the rotation of a daemon that was killed while we are looking: then we have looked
+		// at the wrong file.
+		if now, failed := meta.Meta(ctx, MetaCheck); failed != nil || bytes.Equal(now, stored) {
+			return nil, err
+		}
 	}
+}
+
+func open(ctx context.Context, current, next Source, meta Meta, stored []byte) (*Root, error) {
 	if stored != nil && next.Given() {
 		if g, err := next.read(ctx, meta, MetaSalt); err != nil {
 			return nil, err
@@ -57,6 +71,7 @@ func Open(ctx context.Context, current, next Source, meta Meta) (*Root, error) {
 		}
 	}
 	var root *Root
+	var err error
 	if current.Passphrase != nil {
 		passphrase, err := current.Passphrase()
 		if err != nil {

@@ -302,3 +302,56 @@ func TestForgetDuringLoad(t *testing.T) {
 		t.Error("the key stayed")
 	}
 }
+
+// late is a store whose rotation, begun by a daemon that was killed, is committed while another one starts: after a
+// number of looks.
+type late struct {
+	memory
+	looks int
+	check []byte
+}
+
+func (l *late) look() {
+	if l.looks--; l.looks == 0 {
+		l.mu.Lock()
+		l.values[MetaCheck] = l.check
+		l.mu.Unlock()
+	}
+}
+
+func (l *late) Meta(ctx context.Context, key string) ([]byte, error) {
+	l.look()
+	return l.memory.Meta(ctx, key)
+}
+
+func (l *late) InitMeta(ctx context.Context, key string, value []byte) ([]byte, error) {
+	l.look()
+	return l.memory.InitMeta(ctx, key, value)
+}
+
+func TestOpenWhileARotationIsCommitted(t *testing.T) {
+	for looks := 1; looks < 8; looks++ {
+		path := filepath.Join(t.TempDir(), "root.key")
+		meta := &late{}
+		before, err := FromFile(t.Context(), path, meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CreateKey(NextFile(path)); err != nil {
+			t.Fatal(err)
+		}
+		next, err := Source{File: NextFile(path)}.Read(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		meta.looks, meta.check = looks, next.Check()
+		root, err := Open(t.Context(), Source{File: path}, Source{}, meta)
+		if err != nil {
+			t.Fatalf("committed at look %d: %v", looks, err)
+		}
+		current, staged := string(root.Check()), string(root.Staged())
+		if current != string(next.Check()) && (current != string(before.Check()) || staged != string(next.Check())) {
+			t.Errorf("committed at look %d: the key is neither the new one, nor the old one with the new one staged", looks)
+		}
+	}
+}
