@@ -2,6 +2,7 @@ package softkey
 
 import (
 	"bytes"
+	"encoding/asn1"
 
 	"filippo.io/mldsa"
 	mldsax509 "filippo.io/mldsa/x509"
@@ -11,8 +12,15 @@ import (
 	"github.com/anyhsm/anyhsm/internal/parameterset"
 )
 
-// ParsePKCS8 reads a private key as PKCS#8: what crypto/x509 reads, and ML-DSA as a seed.
-func ParsePKCS8(der []byte) (any, error) { return mldsax509.ParsePKCS8PrivateKey(der) }
+// ParsePKCS8 reads a private key as PKCS#8: what crypto/x509 reads, and ML-DSA as a seed. As in crypto/x509 something may
+// follow: SoftHSM 2.6 fills what it wraps up to whole 8 bytes.
+func ParsePKCS8(der []byte) (any, error) {
+	var key asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &key); err != nil {
+		return nil, err
+	}
+	return mldsax509.ParsePKCS8PrivateKey(key.FullBytes)
+}
 
 // ParsePKIX reads a public key as X.509's SubjectPublicKeyInfo: what crypto/x509 reads, and ML-DSA.
 func ParsePKIX(der []byte) (any, error) { return mldsax509.ParsePKIXPublicKey(der) }

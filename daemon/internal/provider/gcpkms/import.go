@@ -83,7 +83,8 @@ func (p *Provider) bring(ctx context.Context, identity provider.Identity, attrib
 	if err != nil {
 		return none, err
 	}
-	for _, t := range provider.PublicTypes {
+	// What is imported is RSA, EC or a secret key: no others have more, and CKA_PUBLIC_KEY_INFO follows from these.
+	for _, t := range []cryptoki.AttributeType{cryptoki.CKA_MODULUS, cryptoki.CKA_PUBLIC_EXPONENT, cryptoki.CKA_EC_PARAMS, cryptoki.CKA_EC_POINT} {
 		if !bytes.Equal(public.Bytes(t), m.public.Bytes(t)) {
 			return none, fault.New(fault.Conflict, "Google Cloud KMS has another key pair under %s than the one that was imported; repeat the request under a new id", version)
 		}

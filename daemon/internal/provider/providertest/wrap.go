@@ -118,7 +118,7 @@ func (s *suite) testLeave(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			private, err := mldsax509.ParsePKCS8PrivateKey(der)
+			private, err := softkey.ParsePKCS8(der)
 			if err != nil {
 				t.Fatal(err)
 			}
