@@ -10,9 +10,9 @@ import (
 const (
 	// randomChunk is how many random bytes one call asks for at the most.
 	randomChunk = 64 << 10
-	// A request of up to smallRandom bytes is answered from what an earlier one of readAhead brought: SunPKCS11 as the
-	// first provider takes 32 bytes for each signature.
-	smallRandom, readAhead = 64, 1024
+	// A request of up to smallRandom bytes is answered from what an earlier one of readAhead brought: with SunPKCS11 as the
+	// first provider Java takes 32 bytes for each RSA signature, and for an ECDSA signature of its own twice the curve's size.
+	smallRandom, readAhead = 256, 4096
 	// maxAhead is how many bytes are kept at the most.
 	maxAhead = 32 << 10
 )
@@ -22,28 +22,34 @@ const (
 type randomPool struct {
 	mu    sync.Mutex
 	bytes []byte
-	// coming is closed when the bytes that one thread is fetching are there; nil while nobody fetches.
-	coming chan struct{}
+	// coming is what one thread fetches for all that find nothing; nil while nobody fetches.
+	coming *fetch
 }
 
-// fetch begins to fetch for all who find nothing, or tells that somebody does, and when it is over. Who has begun calls
-// fetched.
-func (p *randomPool) fetch() (others <-chan struct{}, begun bool) {
+// fetch is a call for more bytes. failed may be read once done is closed.
+type fetch struct {
+	done   chan struct{}
+	failed bool
+}
+
+// join begins to fetch, or joins who does already. Who has begun ends it.
+func (p *randomPool) join() (f *fetch, begun bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.coming != nil {
 		return p.coming, false
 	}
-	p.coming = make(chan struct{})
-	return nil, true
+	p.coming = &fetch{done: make(chan struct{})}
+	return p.coming, true
 }
 
-// fetched wakes those who wait, whether there are bytes now or not.
-func (p *randomPool) fetched() {
+// end wakes those who wait for a fetch.
+func (p *randomPool) end(f *fetch, failed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	close(p.coming)
+	f.failed = failed
 	p.coming = nil
+	close(f.done)
 }
 
 // take hands out n bytes, or nil if there are fewer.
@@ -85,26 +91,32 @@ func (s *Session) GenerateRandom(n int) ([]byte, error) {
 	if n <= 0 || n > smallRandom {
 		return s.fetchRandom(n)
 	}
-	// Many threads find nothing at the same time: one fetches for all. Should another have taken what came, or the fetch
-	// have failed, each asks for itself, so that nobody waits twice.
 	pool := &s.token.random
-	if out := pool.take(n); out != nil {
-		return out, nil
-	}
-	others, begun := pool.fetch()
-	if !begun {
-		<-others
+	for {
 		if out := pool.take(n); out != nil {
 			return out, nil
 		}
-		return s.fetchRandom(n)
+		f, begun := pool.join()
+		if begun {
+			return s.fetchAhead(f, n)
+		}
+		if <-f.done; f.failed {
+			// Each hears of the failure from a call of its own: with one after the other the last would wait too long.
+			return s.fetchRandom(n)
+		}
 	}
-	defer pool.fetched()
+}
+
+// fetchAhead fetches for all, and returns n bytes.
+func (s *Session) fetchAhead(f *fetch, n int) ([]byte, error) {
+	failed := true
+	defer func() { s.token.random.end(f, failed) }()
 	fetched, err := s.fetchRandom(readAhead)
 	if err != nil {
 		return nil, err
 	}
-	pool.add(fetched[n:])
+	s.token.random.add(fetched[n:])
+	failed = false
 	return fetched[:n:n], nil
 }
 
