@@ -72,6 +72,7 @@ func run(t *testing.T, environment []string, name string, arguments ...string) {
 	command.Env = append([]string{"PATH=" + os.Getenv("PATH")}, environment...)
 	var out bytes.Buffer
 	command.Stdout, command.Stderr = &out, &out
+	command.WaitDelay = 10 * time.Second // for what the host has forked, and left behind when it was killed
 	if err := command.Run(); err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(arguments, " "), err, out.String())
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/anyhsm/anyhsm/daemon/internal/authn"
 	"github.com/anyhsm/anyhsm/daemon/internal/memo"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/internal/grpcwire"
 	"github.com/anyhsm/anyhsm/internal/wire"
 	anyhsmv1 "github.com/anyhsm/anyhsm/proto/anyhsm/v1"
 )
@@ -81,8 +82,23 @@ func (c chain) serve(ctx context.Context, request any, info *grpc.UnaryServerInf
 	if caller, err = c.authenticate(ctx, info.FullMethod); err != nil {
 		return nil, caller, err
 	}
+	ctx, cancel := punctual(ctx)
+	defer cancel()
 	response, err = handler(authn.WithCaller(ctx, caller), request)
 	return response, caller, err
+}
+
+// onTheWay is the most time that an answer gets to reach the caller.
+const onTheWay = 200 * time.Millisecond
+
+// punctual ends a call a little before its caller gives up: an answer that says what has taken so long must arrive in
+// time to be heard.
+func punctual(ctx context.Context) (context.Context, context.CancelFunc) {
+	until, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}
+	}
+	return grpcwire.WithDeadline(ctx, until.Add(-min(onTheWay, time.Until(until)/20)))
 }
 
 // ended gives the errors of a context their kinds, unless somebody deeper down has given them one.

@@ -30,6 +30,9 @@ int main(int argc, char **argv)
 	CHECK(argc == 2);
 	for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
 		int status = 0;
+
+		/* Who ran us may ignore it, as nohup does with SIGHUP. */
+		signal(fatal[i], SIG_DFL);
 		/* The child loads the module itself: it is no child of the module. */
 		pid_t child = fork();
 
