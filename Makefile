@@ -32,6 +32,8 @@ quickstart-stop: ## End what quickstart started
 
 test: install-packages build ## Run everything: units, hosts, real applications
 	go test -timeout 20m ./...
+	@# The daemon's suites again on PostgreSQL, but for what is about the file and the lock of SQLite.
+	ANYHSM_TEST_STORE=postgres go test -timeout 20m -skip '^(TestDamagedStoreAndWrongRootKey|TestSecondDaemonIsRefused)$$' ./daemon/internal/keyservice ./daemon
 
 test-chaos: install-packages build ## Break replicas, networks, database for CHAOS_TIME (4m); CHAOS_SEED repeats
 	CHAOS_TIME=$(CHAOS_TIME) go test -v -count=1 -timeout 30m -run 'TestChaos|TestFullDisk|TestEndpoints' ./softhsm-tests/chaos

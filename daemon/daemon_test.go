@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/anyhsm/anyhsm/internal/wire"
+	"github.com/anyhsm/anyhsm/softhsm-tests/postgrestest"
 )
 
 // The test binary is the daemon as well: a process that can be killed without building anything.
@@ -34,7 +35,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	postgrestest.Stop()
+	os.Exit(code)
 }
 
 // process is a daemon of its own in a directory of its own.
@@ -66,8 +69,12 @@ func newProcess(t *testing.T, more string) *process {
 	}
 	p := &process{t: t, directory: directory, socket: filepath.Join(directory, "run", "a.sock"), tcp: freePort(t)}
 	p.config = filepath.Join(directory, "anyhsmd.toml")
-	text := fmt.Sprintf("store = %q\n[listen]\nunix = %q\ntcp = %q\nadvertise = [\"127.0.0.1\"]\n[log]\nlevel = \"debug\"\n%s",
-		filepath.Join(directory, "state", "anyhsm.db"), p.socket, p.tcp, more)
+	store := filepath.Join(directory, "state", "anyhsm.db")
+	if os.Getenv("ANYHSM_TEST_STORE") == "postgres" { // as in `make test`
+		store = postgrestest.Shared(t).Database(t)
+		more = fmt.Sprintf("[root_key]\nfile = %q\n", filepath.Join(directory, "state", "root.key")) + more
+	}
+	text := fmt.Sprintf("store = %q\n[listen]\nunix = %q\ntcp = %q\nadvertise = [\"127.0.0.1\"]\n[log]\nlevel = \"debug\"\n%s", store, p.socket, p.tcp, more)
 	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ import (
 	"github.com/anyhsm/anyhsm/internal/cryptoki"
 	"github.com/anyhsm/anyhsm/internal/curve"
 	"github.com/anyhsm/anyhsm/internal/fault"
+	"github.com/anyhsm/anyhsm/softhsm-tests/postgrestest"
 )
 
 const (
@@ -53,7 +55,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{
-		t: t, ctx: t.Context(), path: filepath.Join(t.TempDir(), "anyhsm.db"), log: &lockedBuffer{},
+		t: t, ctx: t.Context(), path: storeOf(t), log: &lockedBuffer{},
 		admin: authn.Caller{Identity: "uid:0", Admin: true}, vault: newVault(),
 		// A benchmark measures the default.
 		strict: !benchmark(t),
@@ -66,6 +68,40 @@ func newFixture(t testing.TB) *fixture {
 	}
 	f.open()
 	return f
+}
+
+// storeOf is an empty store: a file, or with ANYHSM_TEST_STORE=postgres, as in `make test`, a database.
+func storeOf(t testing.TB) string {
+	if onPostgres() {
+		return postgrestest.Shared(t).Database(t)
+	}
+	return filepath.Join(t.TempDir(), "anyhsm.db")
+}
+
+func onPostgres() bool { return os.Getenv("ANYHSM_TEST_STORE") == "postgres" }
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	postgrestest.Stop()
+	os.Exit(code)
+}
+
+// files are those that the store's content is in.
+func (f *fixture) files() (files []string) {
+	f.t.Helper()
+	if !onPostgres() {
+		return []string{f.path, f.path + "-wal"}
+	}
+	server := postgrestest.Shared(f.t)
+	server.Run(f.t, "postgres", "CHECKPOINT")
+	for _, pattern := range []string{"base/*/*", "pg_wal/0*"} {
+		found, err := filepath.Glob(filepath.Join(server.Dir, "data", pattern))
+		if err != nil || len(found) == 0 {
+			f.t.Fatalf("%s: %d files, %v", pattern, len(found), err)
+		}
+		files = append(files, found...)
+	}
+	return files
 }
 
 func benchmark(t testing.TB) bool {

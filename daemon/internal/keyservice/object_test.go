@@ -155,11 +155,11 @@ func TestSecretValues(t *testing.T) {
 	}
 	_, err = f.DestroyObject(f.ctx, again(call), note.ID)
 	ok(t, err)
-	for _, suffix := range []string{"", "-wal"} {
-		content, err := os.ReadFile(f.path + suffix)
+	for _, file := range f.files() {
+		content, err := os.ReadFile(file)
 		ok(t, err)
 		if bytes.Contains(content, value) || bytes.Contains(content, []byte("Kn0wn-N0te")) {
-			t.Errorf("a secret is in the store's file %q", suffix)
+			t.Errorf("a secret is in the store's file %s", file)
 		}
 	}
 	if bytes.Contains([]byte(f.log.String()), value) {
