@@ -14,7 +14,6 @@ import (
 
 // A caller that another daemon has enrolled is known before this daemon has heard of it; a stranger stays one.
 func TestDirectoryCatchesUp(t *testing.T) {
-	t.Cleanup(postgrestest.Stop)
 	server := postgrestest.Shared(t)
 	dsn := server.Database(t)
 	database, err := pgx.ParseConfig(dsn)
