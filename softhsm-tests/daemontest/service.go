@@ -4,22 +4,19 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"path"
 	"strings"
+	"syscall"
 	"testing"
 )
 
 // Service builds and starts a stand-in of a key service, which prints its address and serves until its input ends. It ends
-// with the test.
+// with the test. The program has the name of its directory, or of the one above where that is "serve".
 func Service(t testing.TB, source string, arguments ...string) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "serve")
-	build := exec.Command("go", "build", "-o", program, source)
-	build.Dir = Root()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", source, err, out)
-	}
-	service := exec.Command(program, arguments...)
+	service := exec.Command(Program(t, path.Base(strings.TrimSuffix(source, "/serve")), source), arguments...)
+	// A test that dies takes its services along: not all of them end with their input.
+	service.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := service.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +31,7 @@ func Service(t testing.TB, source string, arguments ...string) string {
 	}
 	t.Cleanup(func() {
 		_ = in.Close()
-		_ = service.Process.Kill() // not all of them end with their input
+		_ = service.Process.Kill()
 		_ = service.Wait()
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')

@@ -45,8 +45,8 @@ func newSite(t *testing.T) *site {
 	t.Setenv("ANYHSM_TEST_AWS_SECRET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 	certificates := t.TempDir()
 	s := &site{
-		aws:  newGateway(t, fakeService(t, "./daemon/internal/provider/awskms/awsfake/serve")),
-		kmip: newWire(t, fakeService(t, "./daemon/internal/provider/kmip/kmiptest/kmipserver", "-directory", certificates)),
+		aws:  newGateway(t, daemontest.Service(t, "./daemon/internal/provider/awskms/awsfake/serve")),
+		kmip: newWire(t, daemontest.Service(t, "./daemon/internal/provider/kmip/kmiptest/kmipserver", "-directory", certificates)),
 	}
 	tables := fmt.Sprintf(`
 [[provider]]

@@ -2,23 +2,15 @@
 package failover
 
 import (
-	"bufio"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-
-	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
 )
 
 // ways are how a peer goes away.
@@ -30,41 +22,6 @@ const (
 	hung      way = "hung"
 	throttled way = "throttled"
 )
-
-// fakeService starts a service of the daemon's tree as a process and returns the line that it prints.
-func fakeService(t *testing.T, source string, arguments ...string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "service")
-	build := exec.Command("go", "build", "-o", program, source)
-	build.Dir = daemontest.Root()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", source, err, out)
-	}
-	service := exec.Command(program, arguments...)
-	service.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	in, err := service.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := service.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	service.Stderr = os.Stderr
-	if err := service.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = service.Process.Kill()
-		_ = service.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("%s did not start: %v", source, err)
-	}
-	return strings.TrimSpace(line)
-}
 
 // wire is a TCP connection to a peer that the test can cut or let hang.
 type wire struct {

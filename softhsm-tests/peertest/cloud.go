@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+
+	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
 )
 
 // The credentials of the fakes: they open nothing else.
@@ -21,7 +23,7 @@ const GoogleRing = "projects/anyhsm-test/locations/europe-west3/keyRings/ring"
 // AWS is the fake AWS KMS; the provider is aws.
 func AWS(t testing.TB) Peer {
 	t.Helper()
-	url := start(t, "awsfake", "./daemon/internal/provider/awskms/awsfake/serve")
+	url := daemontest.Service(t, "./daemon/internal/provider/awskms/awsfake/serve")
 	return Peer{"aws", fmt.Sprintf(`
 [[provider]]
 name = "aws"
@@ -37,7 +39,7 @@ secret_access_key = %q
 // Google is the fake Google Cloud KMS; the provider is gcp.
 func Google(t testing.TB) Peer {
 	t.Helper()
-	url := start(t, "gcpfake", "./daemon/internal/provider/gcpkms/gcpfake/serve")
+	url := daemontest.Service(t, "./daemon/internal/provider/gcpkms/gcpfake/serve")
 	return Peer{"gcp", fmt.Sprintf(`
 [[provider]]
 name = "gcp"
@@ -57,7 +59,7 @@ func Azure(t testing.TB, hsm bool) (peer Peer, certificate string) {
 	if hsm {
 		name, arguments = "azure-hsm", append(arguments, "hsm")
 	}
-	url := start(t, "azurefake", "./daemon/internal/provider/azurekv/azurefake/serve", arguments...)
+	url := daemontest.Service(t, "./daemon/internal/provider/azurekv/azurefake/serve", arguments...)
 	t.Setenv("SSL_CERT_FILE", certificate)
 	return Peer{name, fmt.Sprintf(`
 [[provider]]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/anyhsm/anyhsm/softhsm-tests/daemontest"
 	"github.com/anyhsm/anyhsm/softhsm-tests/pykmiptest"
 )
 
@@ -11,7 +12,7 @@ import (
 func KMIP(t testing.TB) Peer {
 	t.Helper()
 	directory := t.TempDir()
-	return kmip("kmip", directory, start(t, "kmipserver", "./daemon/internal/provider/kmip/kmiptest/kmipserver", "-directory", directory), "2.1")
+	return kmip("kmip", directory, daemontest.Service(t, "./daemon/internal/provider/kmip/kmiptest/kmipserver", "-directory", directory), "2.1")
 }
 
 // PyKMIP is the real server of PyKMIP; the provider is pykmip.
